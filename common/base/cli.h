@@ -1,0 +1,71 @@
+/* Option tables: one table describes a command and gives parsing, environment fall-back, --help, the
+ * man page and the Markdown page.
+ *
+ *   static const struct cli_option options[] = {
+ *       {.name = "store", .kind = CLI_STRING, .metavar = "URI", .offset = offsetof(struct opts, store),
+ *        .env = "TRAINYARD_STORE", .help = "Where artifacts live: file:///path or s3://bucket/prefix."},
+ *       CLI_END };
+ *
+ * Values are stored at `offset` of the struct handed to cli_parse(): const char * (STRING), int64_t
+ * (INT, DURATION in ms, BYTES), double, bool (FLAG; --no-name turns it off), struct cli_list (LIST: may repeat).
+ * Strings point into argv or the environment. Long options only need an unambiguous name, "--name value"
+ * and "--name=value"; "--" ends options. Errors name the option and suggest the nearest. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+enum cli_kind { CLI_FLAG, CLI_STRING, CLI_INT, CLI_DOUBLE, CLI_DURATION, CLI_BYTES, CLI_LIST };
+
+struct cli_list {
+    const char **items;
+    size_t n, capacity;
+};
+
+struct cli_option {
+    const char *name; /* long, without dashes */
+    char short_name;  /* 0: none */
+    enum cli_kind kind;
+    const char *metavar; /* for help; NULL for flags */
+    size_t offset;
+    const char *env;      /* variable used when the option is absent; NULL: none */
+    const char *fallback; /* default as text, parsed like the option; NULL: leave the struct's value */
+    int64_t min, max;     /* for INT, DURATION, BYTES; both 0: unbounded */
+    const char *const *choices; /* for STRING, NULL-terminated; NULL: any */
+    const char *help;     /* sentences */
+};
+#define CLI_END {.name = NULL}
+
+struct cli_command {
+    const char *name;      /* "trainyard run" */
+    const char *synopsis;  /* positional part: "PIPELINE.yaml [STEP…]" */
+    const char *summary;   /* one line */
+    const char *description; /* paragraphs separated by blank lines; NULL: none */
+    const char *examples;  /* lines; NULL: none. Shown verbatim and run by the docs test where marked */
+    const struct cli_option *options; /* ends with CLI_END */
+    size_t min_args, max_args; /* positional */
+    /* Subcommands: NULL-terminated; exclusive with run. */
+    const struct cli_command *const *commands;
+    int (*run)(const struct cli_command *cmd, int argc, char **argv); /* exit code; argv after the command's name */
+};
+
+enum { CLI_HELP = 1, CLI_VERSION = 2 };
+/* Parses; positional arguments are moved to the front, their count in *ret_argc. Returns 0; CLI_HELP or
+ * CLI_VERSION when asked for (already printed to stdout); negative with ERR_INVALID, exit 64. */
+int cli_parse(const struct cli_command *cmd, int argc, char **argv, void *values, int *ret_argc, struct err *err);
+void cli_list_release(struct cli_list *l);
+/* Runs the command or the named subcommand; prints usage errors as "trainyard run: …" to stderr. */
+int cli_main(const struct cli_command *root, int argc, char **argv);
+
+int cli_help(const struct cli_command *cmd, struct buf *out);
+int cli_man(const struct cli_command *cmd, struct buf *out);      /* roff */
+int cli_markdown(const struct cli_command *cmd, struct buf *out); /* whole tree of commands */
+
+/* Every program answers two hidden options through cli_parse/cli_main, so that docs can be generated:
+ * --help-man and --help-markdown. */
+
+extern const char trainyard_version[]; /* from the build; "0.1.0" */
