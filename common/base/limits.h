@@ -35,4 +35,5 @@ enum {
     LIMIT_SQL_BYTES = 64 * 1024,
     LIMIT_PROGRESS_BYTES = 4096, /* one progress POST */
     LIMIT_WORKERS = 1024,
+    LIMIT_FINDINGS = 200,
 };

@@ -1,0 +1,47 @@
+/* The small typed language of `when` and of $(…): comparison, logic (and or not, && || !), arithmetic, strings (+, contains, startsWith,
+ * endsWith, matches? no), has(), date(). Types: string, number, boolean, list, null (absent). Mixed-type comparison is an error. Errors name
+ * the position. Parsing is separate from evaluating so that lint checks types and references without values. */
+#pragma once
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/err.h"
+
+struct expr; /* opaque, parsed */
+
+enum expr_type { EXPR_ANY, EXPR_STRING, EXPR_NUMBER, EXPR_BOOL, EXPR_LIST, EXPR_NULL };
+struct expr_value {
+    enum expr_type type;
+    char *string; /* owned */
+    double number;
+    bool boolean;
+    cJSON *list; /* owned array of strings */
+};
+void expr_value_release(struct expr_value *v);
+
+/* What names mean. Borrowed for the call. */
+struct expr_scope {
+    const cJSON *params; /* object from params_resolve; may be NULL */
+    const cJSON *steps;  /* object: step name → {"values": {…}, "phase": "…"}; a fan-out step's values are lists in item order */
+    const char *run_name, *run_uid, *run_phase;
+    int64_t scheduled_ms;
+    const char *item;     /* NULL: none */
+    const cJSON *matrix;  /* object axis → string; NULL: none */
+};
+
+int expr_parse(const char *text, struct expr **ret, struct err *err);
+struct expr *expr_free(struct expr *e);
+int expr_eval(const struct expr *e, const struct expr_scope *scope, struct expr_value *ret, struct err *err);
+/* `when`: must be boolean; any error is ERR_INVALID (the run fails as user error, never counts as false). */
+int expr_eval_bool(const char *text, const struct expr_scope *scope, bool *ret, struct err *err);
+
+/* Static check: `lookup` says the type of a dotted name ("steps.x.values.y", "params.p") or fails with a suggestion. */
+int expr_check(const struct expr *e, int (*lookup)(void *ctx, const char *name, enum expr_type *ret, struct err *err), void *ctx, enum expr_type *ret_type, struct err *err);
+/* Calls `each` for every name used. */
+int expr_names(const struct expr *e, int (*each)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err);
+
+DEFINE_CLEANUP(struct expr *, expr_free);
+#define _cleanup_expr_ CLEANUP(expr_free_cleanup)
