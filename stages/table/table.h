@@ -3,7 +3,11 @@
  * table_open() sets memory limit, threads, temp directory and `allowed_directories` = the scratch and input
  * directories given; table_lock() then sets enable_external_access=false, no extensions, lock_configuration=true, and must be
  * called before any user text. User texts pass table_check_expression()/table_check_select() first: each must parse to exactly one
- * expression or one SELECT, without volatile functions where those are refused. Errors name the text. */
+ * expression or one SELECT, without volatile functions where those are refused. Errors name the text. Accepted texts are
+ * pasted in parentheses with a newline before the closing one, for they may end in a comment.
+ *
+ * Errors: the text's own faults are ERR_INVALID, exit 65; too little memory exit 78, reason "memory"; scratch full or
+ * unreadable files exit 74; past the deadline exit 65, reason "deadline". One handle per thread. */
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -21,7 +25,11 @@ struct table_config {
     const char *const *readable;       /* further directories, NULL-terminated; NULL: none */
     int64_t memory_bytes;
     int threads;
-    int64_t deadline_ms; /* per statement of user text; 0: 600 s */
+    int64_t deadline_ms; /* of each statement after table_lock(); 0: 600 s, negative: none */
+    /* Asked five times a second while a statement runs; true interrupts it: ERR_RETRY, exit 75, reason "stopped".
+     * Called from another thread. NULL: never. */
+    bool (*stop)(void *ctx);
+    void *stop_ctx;
 };
 int table_open(const struct table_config *config, struct table **ret, struct err *err);
 struct table *table_free(struct table *t);
@@ -33,7 +41,11 @@ int table_exec(struct table *t, struct err *err, const char *fmt, ...) __attribu
 int table_query_int(struct table *t, int64_t *ret, bool *ret_null, struct err *err, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 int table_query_double(struct table *t, double *ret, bool *ret_null, struct err *err, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 int table_query_string(struct table *t, char **ret, struct err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-/* Streams a result as batches of typed columns (types[i] per column; values cast by DuckDB). */
+/* Streams a result as batches of typed columns (types[i] per column; values cast by DuckDB). Every batch but the last
+ * has exactly TABLE_BATCH_ROWS rows whatever the number of threads, so that a sum per batch, added in order, is equal
+ * everywhere. Columns and strings are valid during the call of `each` only; `each` must not use the table. A negative
+ * return of `each` ends the stream with its err. */
+enum { TABLE_BATCH_ROWS = 65536 };
 int table_stream(struct table *t, const char *sql, const enum column_type *types, size_t n_columns,
                  int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx, struct err *err);
 
