@@ -9,7 +9,9 @@
  * Values are stored at `offset` of the struct handed to cli_parse(): const char * (STRING), int64_t
  * (INT, DURATION in ms, BYTES), double, bool (FLAG; --no-name turns it off), struct cli_list (LIST: may repeat).
  * Strings point into argv or the environment. Long options only need an unambiguous name, "--name value"
- * and "--name=value"; "--" ends options. Errors name the option and suggest the nearest. */
+ * and "--name=value"; short ones "-n value" and "-nvalue", flags may be joined ("-ab"); "--" ends options,
+ * "-" is a positional. A value comes from the command line, else the environment (when set and not empty),
+ * else `fallback`, else what the struct held. Errors name the option and suggest the nearest. */
 #pragma once
 
 #include <stdbool.h>
@@ -54,12 +56,17 @@ struct cli_command {
 };
 
 enum { CLI_HELP = 1, CLI_VERSION = 2 };
-/* Parses; positional arguments are moved to the front, their count in *ret_argc. Returns 0; CLI_HELP or
- * CLI_VERSION when asked for (already printed to stdout); negative with ERR_INVALID, exit 64. */
+/* argv begins behind the program's or command's name (main passes argc - 1, argv + 1).
+ * Parses; positional arguments are moved to the front, their count in *ret_argc. Returns 0; CLI_HELP or
+ * CLI_VERSION when asked for (already printed to stdout); negative with ERR_INVALID, exit 64.
+ * Lists belong to the caller in every case: cli_list_release(). */
 int cli_parse(const struct cli_command *cmd, int argc, char **argv, void *values, int *ret_argc, struct err *err);
 void cli_list_release(struct cli_list *l);
-/* Runs the command or the named subcommand; prints usage errors as "trainyard run: …" to stderr. */
+/* Runs the command or the named subcommand of main's argc and argv (argv[0] is the program); prints usage
+ * errors as "trainyard run: …" to stderr. "help [COMMAND…]" is built in. Returns the exit code. */
 int cli_main(const struct cli_command *root, int argc, char **argv);
+/* For `run`: prints "trainyard run: message" to stderr, for usage errors where help is; returns the exit code. */
+int cli_fail(const struct cli_command *cmd, const struct err *err);
 
 int cli_help(const struct cli_command *cmd, struct buf *out);
 int cli_man(const struct cli_command *cmd, struct buf *out);      /* roff */

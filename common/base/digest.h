@@ -18,12 +18,13 @@ void sha256_free(struct sha256 *s); /* abandons; NULL allowed */
 
 void sha256_bytes(const void *data, size_t len, uint8_t ret[static SHA256_LEN]);
 void sha256_hex(const void *data, size_t len, char ret[static DIGEST_HEX]);
-/* Whole file, and its size. */
+/* Whole file, and its size (ret_size may be NULL). */
 int sha256_file(const char *path, char ret_hex[static DIGEST_HEX], int64_t *ret_size, struct err *err);
 
 void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t ret[static SHA256_LEN]);
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len); /* start with 0; hardware where present */
+uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len); /* the same without it */
 uint64_t xxh64(const void *data, size_t len, uint64_t seed); /* XXH64, public specification */
 
 void hex_encode(const void *data, size_t len, char *ret /* 2·len+1 */);
@@ -38,5 +39,6 @@ void random_bytes(void *ret, size_t len);
 /* n lower-case letters and digits + NUL. */
 void random_name(char *ret, size_t n);
 
+/* Standard alphabet with padding; decoding is strict (no white space, no stray bits). The caller frees. */
 char *base64_encode(const void *data, size_t len) __attribute__((warn_unused_result));
 int base64_decode(const char *text, uint8_t **ret, size_t *ret_len, struct err *err);

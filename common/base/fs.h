@@ -5,11 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/base/cleanup.h"
 #include "common/base/err.h"
+
+#define FS_TEMP_PREFIX ".tmp-"
 
 /* Reads at most max bytes (larger is ERR_INVALID); NUL-terminated; caller frees. */
 int fs_read_file(const char *path, size_t max, char **ret, size_t *ret_len, struct err *err);
-/* Writes to a temporary name beside `path`, fsyncs file and directory, renames. */
+/* Writes to a temporary name beside `path` (it begins with FS_TEMP_PREFIX, for those who list the folder
+ * after a crash), fsyncs file and directory, renames. */
 int fs_write_atomic(const char *path, const void *data, size_t len, struct err *err);
 /* Like write_atomic but fails with ERR_EXISTS if `path` exists (link(2), so it is one atomic step). */
 int fs_write_exclusive(const char *path, const void *data, size_t len, struct err *err);
@@ -17,7 +21,8 @@ int fs_mkdir_p(const char *path, struct err *err);
 /* Removes a tree; follows no symbolic link; a missing path is success. */
 int fs_remove_tree(const char *path, struct err *err);
 bool fs_exists(const char *path);
-/* Every regular file below `dir`, as relative names sorted bytewise; caller frees with fs_list_free. At most LIMIT_ARTIFACT_FILES. */
+/* Every regular file below `dir`, as relative names sorted bytewise; caller frees with fs_list_release.
+ * At most LIMIT_ARTIFACT_FILES; a symbolic link or special file is ERR_INVALID, never a silent omission. */
 struct fs_list {
     char **names;
     int64_t *sizes;
@@ -25,6 +30,7 @@ struct fs_list {
 };
 int fs_list_tree(const char *dir, struct fs_list *ret, struct err *err);
 void fs_list_release(struct fs_list *list);
+#define _cleanup_fs_list_ CLEANUP(fs_list_release)
 /* A fresh directory "<parent>/<prefix>-XXXXXX"; caller frees the path and removes the tree. */
 int fs_make_temp_dir(const char *parent, const char *prefix, char **ret, struct err *err);
 /* "a/b": joins with exactly one slash; caller frees. */

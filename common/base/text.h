@@ -16,7 +16,10 @@ int text_parse_double(const char *s, double *ret, struct err *err); /* locale-in
 /* Kubernetes quantity "20Gi", "500M", "1.5", "250m" → units (bytes, cores × 1000 with `milli`). */
 int text_parse_quantity(const char *s, bool milli, int64_t *ret, struct err *err);
 bool text_valid_utf8(const char *s, size_t len);
+/* Bytes of the well-formed UTF-8 sequence that s begins with; 0 if it is empty or begins with none. */
+size_t text_utf8_length(const char *s, size_t len);
 /* The candidate with the smallest edit distance if near enough to be a likely typo, else NULL. */
 const char *text_nearest(const char *word, const char *const *candidates);
-/* Pointer to the current part of a separator-delimited string, without copying; false at the end. */
+/* Pointer to the current part of a separator-delimited string, without copying; false at the end.
+ * *cursor starts at the string and is NULL after its last part; "" has one empty part, "a," has two parts. */
 bool text_next_part(const char **cursor, char separator, const char **ret_part, size_t *ret_len);
