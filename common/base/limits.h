@@ -25,6 +25,7 @@ enum {
     LIMIT_FEATURE_SPEC_BYTES = 16 * 1024 * 1024,
     LIMIT_SAFETENSORS_HEADER_BYTES = 64 * 1024 * 1024,
     LIMIT_KEPT_LOG_BYTES = 4 * 1024 * 1024,
+    LIMIT_STORE_DEPTH = 64, /* nested directories of a file:// store */
     LIMIT_S3_XML_BYTES = 8 * 1024 * 1024,
     LIMIT_HTTP_HEADER_BYTES = 64 * 1024,
     LIMIT_HTTP_BODY_BYTES = 64 * 1024 * 1024, /* of responses held in memory */
