@@ -20,6 +20,7 @@
 #define ENV_THREADS "TRAINYARD_THREADS"     /* compute threads a worker; never the machine's count */
 #define ENV_MEMORY "TRAINYARD_MEMORY"       /* bytes the step may use */
 #define ENV_SCRATCH "TRAINYARD_SCRATCH"     /* writable directory */
+#define ENV_SCRATCH_BYTES "TRAINYARD_SCRATCH_BYTES" /* how much of it the step may use; absent: what is free */
 #define ENV_RESULT "TRAINYARD_RESULT"       /* path of the termination message; absent: /dev/termination-log if writable */
 #define ENV_SECRETS "TRAINYARD_SECRETS"     /* directory: <secret name>/<key> files, as mounted */
 #define ENV_PARENT_PID "TRAINYARD_PARENT_PID" /* local runs: die when this is not the parent any more */

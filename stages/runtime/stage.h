@@ -67,6 +67,10 @@ void stage_value_string(struct stage_run *run, const char *name, const char *v);
 /* Never blocks, never fails the step; posted at most twice a second. `metrics` (may be NULL) is copied: name → number. */
 void stage_progress(struct stage_run *run, double fraction, const char *message, const cJSON *metrics);
 bool stage_stopping(const struct stage_run *run);
+/* What work() returns when it ends early because of that: ERR_RETRY, exit 75, reason "stopped". Always negative. */
+int stage_stopped(const struct stage_run *run, struct err *err);
+/* If work() fails, this output's files are kept beside the log (…/logs/a<attempt>-<output>/…), where people find them. */
+void stage_keep_on_failure(struct stage_run *run, const char *output);
 /* Wall-clock facts, build ids, throughput: outside the digest, in provenance/. Takes value. */
 void stage_provenance(struct stage_run *run, const char *key, cJSON *value);
 /* What an artifact adds to its manifest's config (resolved facts that name the content); takes value. */
@@ -75,6 +79,7 @@ void stage_artifact_config(struct stage_run *run, const char *output, const char
 /* Stages that look outside: with what it resolved (listing with ETags, version digests…), is there a memo of an
  * earlier run? On a hit outputs and values are set from it, *ret_hit is true, and work() returns 0 without working
  * (after recomputing comparisons with the clock). The memo is written by stage_main() after a commit. Never in hand-run. */
+/* Values and provenance set before a hit are replaced. */
 int stage_memo_lookup(struct stage_run *run, const cJSON *resolved, bool *ret_hit, struct err *err);
 
 /* A store that a URI of the config names (a source, a registry): credentials as the step's store when the bucket's
