@@ -34,7 +34,7 @@ static int check_function(const struct walk *w, const cJSON *node, struct err *e
     static const char *const session[] = {"current_setting", "getvariable", "nextval", "currval", "setseed", "write_log", "query", "query_table", NULL};
     const char *name = string_of(node, "function_name");
     const char *schema = string_of(node, "schema");
-    if (*schema && !text_equal(schema, "main"))
+    if ((*schema && !text_equal(schema, "main")) || *string_of(node, "catalog"))
         return refuse(w, err, "functions are named without a schema", name);
     for (size_t i = 0; session[i]; i++) {
         if (text_equal(name, session[i]))
