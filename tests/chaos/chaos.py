@@ -99,19 +99,19 @@ def draw(passages, seconds, number):
     names = [n for n in NAMES if passages[n]]
     name = names[draw.turn % len(names)]
     draw.turn += 1
-    return f"{name}:{RANDOM.randint(1, min(passages[name], 12))}", None
+    return f"{name}:{RANDOM.randint(1, passages[name])}", None
 
 
 draw.turn = 0
 
 
 def experiment(number, passages, seconds, expected):
-    store, token = yard.fresh(OUT / "store"), OUT / "once"
+    store, count = yard.fresh(OUT / "store"), OUT / "count"
     failpoint, moment = draw(passages, seconds, number)
     env = {}
     if failpoint:
-        token.write_text("")
-        env = {"TRAINYARD_FAILPOINT": failpoint, "TRAINYARD_FAILPOINT_ONCE": str(token)}
+        count.write_text("")
+        env = {"TRAINYARD_FAILPOINT": failpoint, "TRAINYARD_FAILPOINT_COUNT": str(count)}
     process = yard.start(arguments("click-ranker", store), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     victim = ""
     if moment is not None:
@@ -125,7 +125,7 @@ def experiment(number, passages, seconds, expected):
             except OSError:
                 victim = ""
     code = process.wait(300)
-    killed = bool(victim) or (failpoint is not None and not token.exists())
+    killed = bool(victim) or (failpoint is not None and count.stat().st_size >= int(failpoint.split(":")[1]))
     resumed = 0
     while code != 0 and resumed < 3:
         resumed += 1
