@@ -3,7 +3,21 @@
  *
  * Raw columns come from SQL over the source columns (DuckDB; stages/table/rawcolumns.h runs it), so the spec lists for each
  * feature the SQL text to evaluate and the raw type; applying it is pure C and bit-equal for one row and for a batch.
- * Categorical ids: 0 missing, 1…k out-of-vocabulary buckets, then vocabulary ids. */
+ * Categorical ids: 0 missing, 1…k out-of-vocabulary buckets, then vocabulary ids.
+ *
+ * feature-spec.json:
+ *   version   1
+ *   raw       [{name, sql, type: f64|i64|str, servingSql?}]
+ *   features  [{name, raw, numeric: {fill, missingFlag, transform: none|log|log1p|sqrt, clip?: [low, high], offset, scale}}
+ *              {name, raw, categorical: {vocabulary: {function: xxh64, seed, oovBuckets, size}}}
+ *              {name, raw, categorical: {values: [v…] | {from, to}}}
+ *              {name, raw | cross: [raw…], categorical: {hash: {function: xxh64, seed, buckets}}}]
+ *   label     {column|sql, type: binary|class|number|relevance, classes?}
+ *   group, time, where, weight, rowKey, carry, carryDictionaries, source: see stages/featurize/fit.h
+ * Numeric: NULL and what the transform makes non-finite is missing; x = transform(raw), or fill; clipped; (x − offset) / scale in double precision,
+ * rounded once to float; a missing flag is the dense input after it. Values have one out-of-vocabulary id, 1. Hashes: featurehash.h; an
+ * out-of-vocabulary value gets 1 + below(hash(value, seed), oovBuckets), a hashed one 1 + below(hash, buckets); a cross chains its
+ * columns' hashes in order and is missing when one of them is. */
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -33,6 +47,8 @@ struct featurebatch {
     size_t capacity;
 };
 void featurebatch_release(struct featurebatch *b);
+/* Room for n rows of this spec; contents undefined. */
+void featurebatch_reserve(struct featurebatch *b, const struct featurespec *s, size_t n);
 
 /* Reads <dir>/feature-spec.json and <dir>/vocabularies.safetensors. */
 int featurespec_load(const char *dir, struct featurespec **ret, struct err *err);
@@ -51,6 +67,14 @@ const cJSON *featurespec_document(const struct featurespec *s);
 
 /* Columns of `in` in the order of featurespec_raw(). Replaces the contents of *out, reusing its memory. */
 int featurespec_apply(const struct featurespec *s, const struct column_batch *in, struct featurebatch *out, struct err *err);
+
+/* The parts of apply, for callers that share a batch among threads: check once, reserve, then any ranges of rows at once. */
+int featurespec_check(const struct featurespec *s, const struct column_batch *in, struct err *err);
+void featurespec_apply_range(const struct featurespec *s, const struct column_batch *in, size_t first, size_t n, struct featurebatch *out);
+
+/* From memory: takes the document (on failure too); vocabularies may be NULL when no feature has one. */
+struct safetensors;
+int featurespec_parse(cJSON *document, const struct safetensors *vocabularies, struct featurespec **ret, struct err *err);
 
 DEFINE_CLEANUP(struct featurespec *, featurespec_free);
 #define _cleanup_featurespec_ CLEANUP(featurespec_free_cleanup)

@@ -4,7 +4,7 @@
  * dense and cat are absent when their width is 0; label, weight, group and carry when the rows have none (NULL here: weight 1 each).
  * Labels: binary 0/1, class = index of the class, number, relevance ≥ 0. cat ids: 0 missing, 1…k out of vocabulary, then ids;
  * codes of carry: 0 NULL, then 1 + index in feature-spec.json's carryDictionaries. Tensors of features that have their own
- * (seq.<f>.values I32, seq.<f>.offsets I64[n+1], tensor.<f>) are found through shard_file().
+ * (seq.<f>.values I32, seq.<f>.offsets I64[n+1], tensor.<f>) are found in .file.
  * A directory of shards is read in name order: 00000.safetensors, 00001.safetensors, … */
 #pragma once
 
