@@ -1,0 +1,51 @@
+# The demonstrations, the end-to-end tests and the benchmarks.
+
+PYTHON := python3
+KILLS ?= 50
+SEED ?= 1
+ROWS ?= 1000000
+export BUILD
+
+.PHONY: demo test accidents chaos digests test-integration bench-data bench-train bench-store
+demo: ## the main job on this machine: installs what is missing, builds, runs (ROWS=n, S3=1 for an S3 store)
+	@tests/tools/deps.sh build $(if $(S3),test)
+	@echo "demo: building"
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/demo/demo.py --rows $(ROWS) $(if $(S3),--s3)
+
+INTEGRATION := $(sort $(wildcard tests/integration/*.sh tests/integration/*.py))
+test-integration: all ## the integration tests (real S3 server, real processes)
+	@tests/harness/run-scripts.sh $(INTEGRATION)
+
+accidents: all ## every accident of production through the pipeline
+	@$(PYTHON) tests/demo/accidents.py
+
+chaos: ## kill -9 at KILLS moments drawn with SEED, resume, compare
+	@$(MAKE) --no-print-directory FAILPOINTS=1 BUILD=build/failpoints all
+	@BUILD=build/failpoints $(PYTHON) tests/chaos/chaos.py --kills $(KILLS) --seed $(SEED)
+
+digests: all ## equal digests: repetitions, engine threads, S3, another folder (REPETITIONS=n)
+	@$(PYTHON) tests/demo/digests.py --repetitions $(or $(REPETITIONS),3)
+
+test: ## everything that passes without a GPU; installs what is missing
+	@tests/tools/deps.sh build test
+	@echo "test: building"
+	@$(MAKE) --no-print-directory all unit-tests
+	@tests/harness/sum.sh \
+	    "unit tests: $(MAKE) --no-print-directory test-unit" \
+	    "integration tests: $(MAKE) --no-print-directory test-integration" \
+	    "accidents: $(MAKE) --no-print-directory accidents" \
+	    "digests: $(MAKE) --no-print-directory digests" \
+	    "chaos: $(MAKE) --no-print-directory chaos KILLS=10"
+
+bench-data: all ## validate + featurize beside Polars, DuckDB, pandas with scikit-learn
+	@tests/tools/deps.sh bench
+	@$(TRAINYARD_CACHE)/bench-venv-1/bin/python tests/bench/data/bench.py
+
+bench-train: all ## training beside PyTorch CPU DDP
+	@tests/tools/deps.sh bench
+	@$(TRAINYARD_CACHE)/bench-venv-1/bin/python tests/bench/train/bench.py
+
+bench-store: all ## artifact transfer beside boto3's transfer manager
+	@tests/tools/deps.sh test bench
+	@$(TRAINYARD_CACHE)/bench-venv-1/bin/python tests/bench/store/bench.py
