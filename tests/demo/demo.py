@@ -5,7 +5,7 @@ Generates click logs with a known ground truth, runs examples/click-ranker, runs
 parameter (only training and what follows works), promotes, has a worse candidate stopped by the gate, rolls back.
 Prints what it does and writes <out>/summary.json. Exits non-zero when something shown does not hold.
 
-usage: demo.py [--out build/demo] [--rows 1000000] [--store URI]
+usage: demo.py [--out build/demo] [--rows 1000000] [--s3]
 """
 import argparse
 import json
@@ -21,11 +21,11 @@ import yard  # noqa: E402
 parser = argparse.ArgumentParser()
 parser.add_argument("--out", default=str(yard.BUILD / "demo"))
 parser.add_argument("--rows", type=int, default=1000000)
-parser.add_argument("--store", help="another store than file://OUT/store")
+parser.add_argument("--s3", action="store_true", help="keep artifacts in an S3 server (versitygw) started for the demo")
 options = parser.parse_args()
 
 OUT = yard.fresh(options.out)
-STORE = options.store or f"file://{OUT}/store"
+STORE = "s3://artifacts/demo" if options.s3 else f"file://{OUT}/store"
 CASES = yard.Cases()
 
 
@@ -139,8 +139,19 @@ def main():
     print(f"generation and first run {summary['wall_seconds']:.1f} s, peak memory {summary['peak_rss_mib']:.0f} MiB, second run {summary['again']['wall_seconds']:.2f} s")
 
 
+def with_store():
+    if not options.s3:
+        return main()
+    from versitygw import Versitygw
+    with Versitygw(OUT / "s3") as server:
+        server.make_bucket("artifacts")
+        os.environ.update(server.environment, XDG_STATE_HOME=str(OUT / "state"))
+        print(f"artifacts go to {STORE} at {server.endpoint}", flush=True)
+        return main()
+
+
 try:
-    main()
+    with_store()
 except (subprocess.SubprocessError, KeyError, OSError, ValueError) as e:
     CASES.check("the demo runs to its end", False, f"{type(e).__name__}: {e}")
 sys.exit(CASES.finish())

@@ -50,4 +50,4 @@ class Versitygw:
 
     @property
     def environment(self):
-        return {"AWS_ACCESS_KEY_ID": self.access, "AWS_SECRET_ACCESS_KEY": self.secret}
+        return {"AWS_ACCESS_KEY_ID": self.access, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": "us-east-1"}
