@@ -208,6 +208,16 @@ static int link_local(struct store *s, const char *key, const struct artifact_fi
     return 0;
 }
 
+/* A fetched directory describes itself, as a hand-made one does. */
+static int write_manifest(const struct artifact *a, const char *dir, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_ARTIFACT_MANIFEST_BYTES);
+    _cleanup_free_ char *path = fs_join(dir, ARTIFACT_MANIFEST);
+    if (artifact_manifest_format(a, &text, err) < 0 || make_parent(path, err) < 0)
+        return -1;
+    return fs_write_atomic(path, buf_str(&text), text.len, err);
+}
+
 int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix, const char *dir, struct err *err)
 {
     for (size_t i = 0; i < a->n_files; i++) {
@@ -224,5 +234,20 @@ int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a
         bool gone = err->class_ == ERR_NOTFOUND || text_equal(err->reason, "checksum");
         return gone ? missing(err, s, prefix, f->name) : err_wrap(err, "cannot fetch %s", f->name);
     }
+    return only_prefix ? 0 : write_manifest(a, dir, err);
+}
+
+int artifact_load_dir(const char *dir, const char *expect_digest, struct artifact **ret, struct err *err)
+{
+    _cleanup_free_ char *path = fs_join(dir, ARTIFACT_MANIFEST), *text = NULL;
+    size_t len;
+    if (fs_read_file(path, LIMIT_ARTIFACT_MANIFEST_BYTES, &text, &len, err) < 0)
+        return -1;
+    _cleanup_artifact_ struct artifact *a = NULL;
+    if (artifact_manifest_parse(text, len, &a, err) < 0)
+        return err_wrap(err, "%s", path);
+    if (expect_digest && !text_equal(a->digest, expect_digest))
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "checksum", "%s: its digest is %s, expected %s", path, a->digest, expect_digest);
+    *ret = steal_ptr(a);
     return 0;
 }

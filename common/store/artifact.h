@@ -45,8 +45,10 @@ int artifact_publish(struct store *s, const char *prefix, const char *dir, const
 /* Reads and verifies the manifest against expect_digest (NULL: any); missing → exit 66, reason artifact-missing. */
 int artifact_load(struct store *s, const char *prefix, const char *expect_digest, struct artifact **ret, struct err *err);
 /* Brings all files (or those whose name starts with only_prefix) into `dir`, every one verified by digest; on file:// stores
- * symbolic links to the verified files. A file that is gone or altered: exit 66, reason artifact-missing. */
+ * symbolic links to the verified files. All files: then manifest.json comes too. A file that is gone or altered: exit 66, reason artifact-missing. */
 int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix, const char *dir, struct err *err);
+/* The manifest of a directory that artifact_fetch() filled (or a hand-run stage wrote); its files are not looked at. */
+int artifact_load_dir(const char *dir, const char *expect_digest, struct artifact **ret, struct err *err);
 /* The key of one file below the store's root; caller frees. */
 char *artifact_file_key(const char *prefix, const struct artifact_file *f);
 

@@ -26,6 +26,8 @@ int registry_check_name(const char *what, const char *name, struct err *err);
  * *ret_created is false. `record` (lineage, metrics, creator, time, "aliasSeq": {alias: seq read before}) becomes the document;
  * "version", "model" and "evaluation" are set here. */
 int registry_add_version(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, const cJSON *record, int64_t *ret_version, bool *ret_created, struct err *err);
+/* The version with this key; 0: none. */
+int registry_find_version(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, int64_t *ret_version, struct err *err);
 /* ERR_NOTFOUND, naming what there is. */
 int registry_get_version(struct store *s, const char *model, int64_t version, cJSON **ret, struct err *err);
 /* 0: the model has none. */
@@ -62,8 +64,8 @@ int registry_previous_target(struct store *s, const char *model, const char *ali
 char *registry_payload_prefix(const char *model, const char *model_digest);
 char *registry_evaluation_prefix(const char *model, const char *evaluation_digest);
 char *registry_provenance_key(const char *model, const char *provenance_digest);
-/* Copies a published artifact from one place to another (skipping it when its manifest is there): every file verified on the way. */
-int registry_copy_artifact(struct store *from, const char *from_prefix, struct store *to, const char *to_prefix, const char *digest, const char *scratch, struct err *err);
+/* Publishes a fetched artifact (a directory with its manifest.json) below `prefix`, unless it is there already. */
+int registry_publish_dir(struct store *s, const char *prefix, const char *dir, const char *digest, struct err *err);
 
 /* Reads every file of a version's model and evaluation and compares digests; opens its provenance, with public_key_pem (may be NULL) checks the
  * signature and that the statement names these digests. A line per finding goes to the array `findings`; an error means not verified. */

@@ -27,24 +27,17 @@ char *registry_provenance_key(const char *model, const char *provenance_digest)
     return xasprintf(LAYOUT_MODELS "/%s/provenance/%s.json", model, provenance_digest);
 }
 
-int registry_copy_artifact(struct store *from, const char *from_prefix, struct store *to, const char *to_prefix, const char *digest, const char *scratch,
-                           struct err *err)
+int registry_publish_dir(struct store *s, const char *prefix, const char *dir, const char *digest, struct err *err)
 {
     _cleanup_artifact_ struct artifact *there = NULL, *artifact = NULL;
-    if (artifact_load(to, to_prefix, digest, &there, err) == 0)
+    if (artifact_load(s, prefix, digest, &there, err) == 0)
         return 0;
     if (err->class_ != ERR_NOTFOUND)
         return -1;
     err_clear(err);
-    _cleanup_free_ char *folder = NULL;
-    if (artifact_load(from, from_prefix, digest, &artifact, err) < 0 || fs_make_temp_dir(scratch, "copy", &folder, err) < 0)
+    if (artifact_load_dir(dir, digest, &artifact, err) < 0)
         return -1;
-    int rc = artifact_fetch(from, from_prefix, artifact, NULL, folder, err);
-    if (rc == 0)
-        rc = artifact_publish(to, to_prefix, folder, artifact, err);
-    struct err ignored = ERR_INIT;
-    (void)fs_remove_tree(folder, &ignored);
-    return rc;
+    return artifact_publish(s, prefix, dir, artifact, err);
 }
 
 static void note(cJSON *findings, const char *what, const char *verdict)

@@ -82,30 +82,44 @@ static int put_version(struct store *s, const char *model, int64_t version, cons
     return rc;
 }
 
-int registry_add_version(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, const cJSON *record,
-                         int64_t *ret_version, bool *ret_created, struct err *err)
+/* Reads versions from 1 up to the first that is not there; *ret_version 0 when none has the key. */
+static int search(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, int64_t *ret_version, int64_t *ret_free,
+                  struct err *err)
 {
     if (registry_check_name("model name", model, err) < 0)
         return -1;
-    for (int64_t version = 1;;) {
+    *ret_version = 0;
+    for (int64_t version = 1;; version++) {
         _cleanup_json_ cJSON *document = NULL;
         if (read_version(s, model, version, &document, err) < 0)
             return -1;
-        if (document) {
-            if (has_key(document, model_digest, evaluation_digest)) {
-                *ret_version = version;
-                *ret_created = false;
-                return 0;
-            }
-            version++;
-            continue;
-        }
-        if (put_version(s, model, version, model_digest, evaluation_digest, record, err) == 0) {
+        if (document && has_key(document, model_digest, evaluation_digest))
             *ret_version = version;
-            *ret_created = true;
+        if (document && !*ret_version)
+            continue;
+        *ret_free = version;
+        return 0;
+    }
+}
+
+int registry_find_version(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, int64_t *ret_version, struct err *err)
+{
+    int64_t unused;
+    return search(s, model, model_digest, evaluation_digest, ret_version, &unused, err);
+}
+
+int registry_add_version(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, const cJSON *record,
+                         int64_t *ret_version, bool *ret_created, struct err *err)
+{
+    for (;;) {
+        int64_t found, number;
+        if (search(s, model, model_digest, evaluation_digest, &found, &number, err) < 0)
+            return -1;
+        *ret_created = found == 0;
+        *ret_version = found ? found : number;
+        if (found || put_version(s, model, number, model_digest, evaluation_digest, record, err) == 0)
             return 0;
-        }
-        /* Somebody was first, or this is our own write whose reply was lost: read the same number again. */
+        /* Somebody was first, or this is our own write whose reply was lost: look again. */
         if (err->class_ != ERR_EXISTS)
             return -1;
         err_clear(err);
