@@ -12,6 +12,7 @@
 #include "common/base/buf.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
+#include "stages/table/hashsql.h"
 #include "stages/table/table-internal.h"
 
 enum {
@@ -248,7 +249,7 @@ int table_open(const struct table_config *config, struct table **ret, struct err
         return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, NULL, "cannot start a thread: the process limit is reached");
     t->watching = true;
     /* Times are UTC everywhere (contract section 1); the session would take the machine's zone. */
-    if (table_exec(t, err, "SET TimeZone = 'UTC'") < 0 || allow_directories(t, &c, err) < 0)
+    if (hashsql_register(t->connection, err) < 0 || table_exec(t, err, "SET TimeZone = 'UTC'") < 0 || allow_directories(t, &c, err) < 0)
         return -1;
     *ret = steal_ptr(t);
     return 0;
