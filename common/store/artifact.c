@@ -111,6 +111,15 @@ int artifact_describe(const char *dir, const char *type, const cJSON *config, co
     return 0;
 }
 
+int artifact_write_manifest(const char *dir, const struct artifact *a, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_ARTIFACT_MANIFEST_BYTES);
+    if (artifact_manifest_format(a, &text, err) < 0)
+        return -1;
+    _cleanup_free_ char *path = fs_join(dir, ARTIFACT_MANIFEST);
+    return fs_write_atomic(path, buf_str(&text), text.len, err);
+}
+
 char *artifact_file_key(const char *prefix, const struct artifact_file *f)
 {
     return f->shared ? xasprintf("%s/%s", LAYOUT_SHARED, f->sha256) : xasprintf("%s/%s", prefix, f->name);

@@ -40,6 +40,8 @@ struct artifact *artifact_free(struct artifact *a);
 /* Removes from a copy of `config` every field that says where rather than what (the one list: artifact.c). */
 cJSON *artifact_config_without_locations(const cJSON *config);
 
+/* By hand: writes manifest.json beside the files of dir. */
+int artifact_write_manifest(const char *dir, const struct artifact *a, struct err *err);
 /* Uploads files (shared ones only if absent), verifies, then writes <prefix>/manifest.json. Consumes the files of dir on local stores. */
 int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a, struct err *err);
 /* Reads and verifies the manifest against expect_digest (NULL: any); missing → exit 66, reason artifact-missing. */

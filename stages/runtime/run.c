@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/contract.h"
+#include "common/base/digest.h"
 #include "common/base/failpoint.h"
 #include "common/base/fs.h"
 #include "common/base/json.h"

@@ -223,6 +223,8 @@ int stage_main(const struct stage *stage, int argc, char **argv)
     struct stage_run run = {.stage = stage};
     struct err err = ERR_INIT;
     process_watch_signals();
+    argc--;
+    argv++;
     int r = parse_options(stage, &run, &argc, argv, &err);
     if (r > 0) {
         run_release(&run);
