@@ -57,6 +57,10 @@ const char *stage_device(const struct stage_run *run); /* "cpu", "cuda" (from th
 int64_t stage_scheduled_ms(const struct stage_run *run);
 const char *stage_algorithm_version(const struct stage_run *run);
 int stage_attempt(const struct stage_run *run);
+/* For lineage and provenance; NULL in hand-run (revision: also when the pipeline names none). */
+const char *stage_run_name(const struct stage_run *run);
+const char *stage_run_uid(const struct stage_run *run);
+const char *stage_revision(const struct stage_run *run);
 
 /* Results: small values for `when` and for people. */
 void stage_value_int(struct stage_run *run, const char *name, int64_t v);
