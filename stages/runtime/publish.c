@@ -78,7 +78,7 @@ int run_write_provenance(struct stage_run *run, const cJSON *outputs, struct err
     json_add_string(o, "started", started);
     json_add_string(o, "finished", finished);
     json_add_string(o, "scheduled", scheduled);
-    add_optional(o, "revision", getenv(ENV_REVISION));
+    add_optional(o, "revision", run->revision);
     add_optional(o, "location", getenv(ENV_RUN_LOCATION));
     if (uname(&host) == 0) {
         json_add_string(o, "host", host.nodename);

@@ -37,7 +37,7 @@ struct stage_run {
     bool contract; /* started by a planner; else by hand */
 
     /* From the environment. */
-    char *run_name, *run_uid, *step, *index;
+    char *run_name, *run_uid, *step, *index, *revision;
     int64_t restart, attempt;
     int64_t scheduled_ms, started_ms;
     struct stage_world world;

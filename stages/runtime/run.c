@@ -96,6 +96,21 @@ int stage_attempt(const struct stage_run *run)
     return (int)run->attempt;
 }
 
+const char *stage_run_name(const struct stage_run *run)
+{
+    return run->run_name;
+}
+
+const char *stage_run_uid(const struct stage_run *run)
+{
+    return run->run_uid;
+}
+
+const char *stage_revision(const struct stage_run *run)
+{
+    return run->revision;
+}
+
 static void set_value(struct stage_run *run, const char *name, cJSON *value)
 {
     cJSON_DeleteItemFromObjectCaseSensitive(run->values, name);

@@ -69,6 +69,7 @@ static int read_identity(struct stage_run *run, struct err *err)
     run->run_uid = env_copy(ENV_RUN_UID);
     run->step = env_copy(ENV_STEP);
     run->index = env_copy(ENV_INDEX);
+    run->revision = env_copy(ENV_REVISION);
     static const char *const needed[] = {ENV_RUN_UID, ENV_STEP, ENV_ATTEMPT, ENV_STORE, ENV_CONFIG};
     for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
         const char *v = getenv(needed[i]);
@@ -325,7 +326,7 @@ void run_release(struct stage_run *run)
     cJSON *const trees[] = {run->config, run->store_description, run->registry_description, run->values, run->provenance, run->memo_outputs};
     for (size_t i = 0; i < ARRAY_SIZE(trees); i++)
         cJSON_Delete(trees[i]);
-    char *const texts[] = {run->run_name,          run->run_uid,          run->step, run->index, run->scratch, run->log_path, run->checkpoint_prefix,
+    char *const texts[] = {run->run_name,          run->run_uid,          run->step, run->index, run->revision, run->scratch, run->log_path, run->checkpoint_prefix,
                            run->previous_checkpoints, (char *)run->world.master_addr, (char *)run->world.advertise_addr};
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);
