@@ -5,6 +5,7 @@ enum {
     LIMIT_JSON_DEPTH = 64,
     LIMIT_CONFIG_BYTES = 200 * 1024,         /* resolved config + inputs of a step, together */
     LIMIT_MANIFEST_FILE_BYTES = 1024 * 1024, /* a TrainingPipeline file */
+    LIMIT_YAML_NODES = 200 * 1000,           /* values in a YAML file, aliases expanded */
     LIMIT_STEPS = 1000,
     LIMIT_STEP_INPUTS = 64,
     LIMIT_STEP_OUTPUTS = 32,

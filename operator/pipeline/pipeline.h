@@ -62,7 +62,8 @@ struct step {
     const cJSON *body; /* B: e.g. the object under trainDdp, unresolved */
     struct step_input *inputs;
     size_t n_inputs;
-    size_t *after; /* indexes of steps named in after (inputs' producers not included) */
+    size_t *after; /* indexes of steps to wait for besides the inputs' producers: those named in `after`, and those whose values
+                    * `when`, `set`, foreach.from or a reference in the body uses */
     size_t n_after;
     const char *when; /* B; NULL: always */
     bool finally;
@@ -123,6 +124,9 @@ struct findings {
 };
 void findings_release(struct findings *f);
 void findings_add(struct findings *f, const char *path, int line, bool warning, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* 0 if none of the findings from index `from` on is an error; else negative with err = the first of them as
+ * "file:line: path: message (and N more)", exit 78, reason manifest. file_name may be NULL. */
+int findings_error(const struct findings *f, size_t from, const char *file_name, struct err *err);
 
 /* Text of a file: one YAML document of kind TrainingPipeline (or TrainingRun, see run_decode). Any error finding → negative with
  * err = the first one, exit 78; findings has all of them. `text` is not kept. */
