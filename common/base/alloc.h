@@ -10,9 +10,11 @@ void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull, war
 void *xreallocarray(void *p, size_t n, size_t size) __attribute__((returns_nonnull, warn_unused_result));
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull, warn_unused_result));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull, warn_unused_result));
-char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull, warn_unused_result));
+char *xasprintf(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2), returns_nonnull, warn_unused_result));
 /* free(), for NULL too, returning NULL: p = xfree(p). */
 void *xfree(void *p);
 
 /* Grows *items (element size `size`) so that index n fits, doubling. */
-void *grow_array(void *items, size_t *capacity, size_t n, size_t size) __attribute__((returns_nonnull, warn_unused_result));
+void *grow_array(void *items, size_t *capacity, size_t n, size_t size)
+    __attribute__((returns_nonnull, warn_unused_result));

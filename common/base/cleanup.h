@@ -13,12 +13,12 @@
 #define CLEANUP(func) __attribute__((cleanup(func)))
 
 /* Defines `func##_cleanup(type *)` which calls func(*p): for destructors that take the value. */
-#define DEFINE_CLEANUP(type, func)                                                                 \
-    static inline void func##_cleanup(type *p)                                                     \
-    {                                                                                              \
-        if (*p)                                                                                    \
-            func(*p);                                                                              \
-    }                                                                                              \
+#define DEFINE_CLEANUP(type, func)             \
+    static inline void func##_cleanup(type *p) \
+    {                                          \
+        if (*p)                                \
+            func(*p);                          \
+    }                                          \
     struct cleanup_semicolon
 
 static inline void cleanup_free_func(void *p)
@@ -39,11 +39,11 @@ DEFINE_CLEANUP(DIR *, closedir);
 #define _cleanup_dir_ CLEANUP(closedir_cleanup)
 
 /* Hands a pointer or descriptor over: the variable keeps NULL (or -1). */
-#define steal_ptr(p)                                                                               \
-    ({                                                                                             \
-        __typeof__(p) steal_tmp_ = (p);                                                            \
-        (p) = NULL;                                                                                \
-        steal_tmp_;                                                                                \
+#define steal_ptr(p)                    \
+    ({                                  \
+        __typeof__(p) steal_tmp_ = (p); \
+        (p) = NULL;                     \
+        steal_tmp_;                     \
     })
 static inline int steal_fd(int *fd)
 {

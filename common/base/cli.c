@@ -34,7 +34,8 @@ static void *slot(void *values, const struct cli_option *o)
 
 static int parse_flag(const char *text, bool *ret, struct err *err)
 {
-    static const char *const yes[] = {"true", "1", "yes", "on", NULL}, *const no[] = {"false", "0", "no", "off", NULL};
+    static const char *const yes[] = {"true", "1", "yes", "on", NULL}, *const no[] = {"false", "0", "no",
+                                                                                      "off", NULL};
     for (size_t i = 0; yes[i]; i++) {
         if (strcmp(text, yes[i]) == 0 || strcmp(text, no[i]) == 0) {
             *ret = strcmp(text, yes[i]) == 0;
@@ -115,7 +116,8 @@ void cli_list_release(struct cli_list *l)
 }
 
 /* `origin` tells where the text stands: "--workers" or "environment variable X". */
-static int store(const struct cli_option *o, const char *origin, const char *text, void *values, struct err *err)
+static int store(const struct cli_option *o, const char *origin, const char *text, void *values,
+                 struct err *err)
 {
     void *p = slot(values, o);
     struct err why = ERR_INIT;
@@ -238,7 +240,8 @@ struct parser {
     struct err *err;
 };
 
-static int print(int (*render)(const struct cli_command *cmd, struct buf *out), const struct cli_command *cmd, struct err *err)
+static int print(int (*render)(const struct cli_command *cmd, struct buf *out), const struct cli_command *cmd,
+                 struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(4 << 20);
     if (render(cmd, &text) < 0)
@@ -264,7 +267,8 @@ static int run_builtin(const struct cli_command *cmd, const char *name, struct e
 }
 
 /* The value of an option: behind "=" or the next argument. */
-static int take_value(struct parser *p, const char *shown, const char *attached, const char *metavar, const char **ret)
+static int take_value(struct parser *p, const char *shown, const char *attached, const char *metavar,
+                      const char **ret)
 {
     if (attached) {
         *ret = attached;
@@ -389,7 +393,8 @@ static int check_count(const struct parser *p)
     return 0;
 }
 
-int cli_parse(const struct cli_command *cmd, int argc, char **argv, void *values, int *ret_argc, struct err *err)
+int cli_parse(const struct cli_command *cmd, int argc, char **argv, void *values, int *ret_argc,
+              struct err *err)
 {
     size_t n = 0;
     while (options_of(cmd)[n].name)

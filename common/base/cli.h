@@ -34,25 +34,28 @@ struct cli_option {
     enum cli_kind kind;
     const char *metavar; /* for help; NULL for flags */
     size_t offset;
-    const char *env;      /* variable used when the option is absent; NULL: none */
-    const char *fallback; /* default as text, parsed like the option; NULL: leave the struct's value */
-    int64_t min, max;     /* for INT, DURATION, BYTES; both 0: unbounded */
+    const char *env;            /* variable used when the option is absent; NULL: none */
+    const char *fallback;       /* default as text, parsed like the option; NULL: leave the struct's value */
+    int64_t min, max;           /* for INT, DURATION, BYTES; both 0: unbounded */
     const char *const *choices; /* for STRING, NULL-terminated; NULL: any */
-    const char *help;     /* sentences */
+    const char *help;           /* sentences */
 };
+/* clang-format off */
 #define CLI_END {.name = NULL}
+/* clang-format on */
 
 struct cli_command {
-    const char *name;      /* "trainyard run" */
-    const char *synopsis;  /* positional part: "PIPELINE.yaml [STEP…]" */
-    const char *summary;   /* one line */
+    const char *name;        /* "trainyard run" */
+    const char *synopsis;    /* positional part: "PIPELINE.yaml [STEP…]" */
+    const char *summary;     /* one line */
     const char *description; /* paragraphs separated by blank lines; NULL: none */
-    const char *examples;  /* lines; NULL: none. Shown verbatim and run by the docs test where marked */
+    const char *examples;    /* lines; NULL: none. Shown verbatim and run by the docs test where marked */
     const struct cli_option *options; /* ends with CLI_END */
-    size_t min_args, max_args; /* positional */
+    size_t min_args, max_args;        /* positional */
     /* Subcommands: NULL-terminated; exclusive with run. */
     const struct cli_command *const *commands;
-    int (*run)(const struct cli_command *cmd, int argc, char **argv); /* exit code; argv after the command's name */
+    /* Returns the exit code; argv begins after the command's name. */
+    int (*run)(const struct cli_command *cmd, int argc, char **argv);
 };
 
 enum { CLI_HELP = 1, CLI_VERSION = 2 };
@@ -60,7 +63,8 @@ enum { CLI_HELP = 1, CLI_VERSION = 2 };
  * Parses; positional arguments are moved to the front, their count in *ret_argc. Returns 0; CLI_HELP or
  * CLI_VERSION when asked for (already printed to stdout); negative with ERR_INVALID, exit 64.
  * Lists belong to the caller in every case: cli_list_release(). */
-int cli_parse(const struct cli_command *cmd, int argc, char **argv, void *values, int *ret_argc, struct err *err);
+int cli_parse(const struct cli_command *cmd, int argc, char **argv, void *values, int *ret_argc,
+              struct err *err);
 void cli_list_release(struct cli_list *l);
 /* Runs the command or the named subcommand of main's argc and argv (argv[0] is the program); prints usage
  * errors as "trainyard run: …" to stderr. "help [COMMAND…]" is built in. Returns the exit code. */

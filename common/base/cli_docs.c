@@ -34,7 +34,9 @@ static char *spelling(const struct cli_option *o)
     bool negatable = o->kind == CLI_FLAG && (o->env || o->fallback);
     bool valued = o->kind != CLI_FLAG;
     return xasprintf("%s--%s%s%s%s", short_form, negatable ? "[no-]" : "", o->name, valued ? " " : "",
-                     !valued ? "" : o->metavar ? o->metavar : "VALUE");
+                     !valued      ? ""
+                     : o->metavar ? o->metavar
+                                  : "VALUE");
 }
 
 /* The help sentences and what the table knows: choices, repetition, default, variable. */
@@ -139,7 +141,8 @@ static void help_commands(struct buf *out, const struct cli_command *cmd)
     }
     (void)buf_adds(out, "\nCommands:\n");
     for (const struct cli_command *const *c = cmd->commands; *c; c++)
-        (void)buf_addf(out, "%*s%-*s  %s\n", INDENT, "", widest, (*c)->name + strlen(cmd->name) + 1, (*c)->summary);
+        (void)buf_addf(out, "%*s%-*s  %s\n", INDENT, "", widest, (*c)->name + strlen(cmd->name) + 1,
+                       (*c)->summary);
     (void)buf_addf(out, "\nSee '%s COMMAND --help' for each.\n", cmd->name);
 }
 
@@ -147,8 +150,8 @@ int cli_help(const struct cli_command *cmd, struct buf *out)
 {
     const char *args = synopsis(cmd), *paragraph, *cursor = cmd->description;
     size_t len;
-    (void)buf_addf(out, "Usage: %s %s%s%s\n\n", cmd->name, is_group(cmd) ? "" : "[OPTION…]", *args && !is_group(cmd) ? " " : "",
-                   args);
+    (void)buf_addf(out, "Usage: %s %s%s%s\n\n", cmd->name, is_group(cmd) ? "" : "[OPTION…]",
+                   *args && !is_group(cmd) ? " " : "", args);
     add_filled(out, cmd->summary, strlen(cmd->summary), 0);
     while (next_paragraph(&cursor, &paragraph, &len)) {
         (void)buf_addc(out, '\n');
@@ -235,7 +238,8 @@ int cli_man(const struct cli_command *cmd, struct buf *out)
     man_head(out, cmd);
     const char *paragraph, *cursor = cmd->description;
     size_t len;
-    for (const char *before = ".SH DESCRIPTION\n"; next_paragraph(&cursor, &paragraph, &len); before = ".PP\n") {
+    for (const char *before = ".SH DESCRIPTION\n"; next_paragraph(&cursor, &paragraph, &len);
+         before = ".PP\n") {
         (void)buf_adds(out, before);
         add_roff(out, paragraph, len);
         (void)buf_addc(out, '\n');
@@ -255,9 +259,11 @@ int cli_man(const struct cli_command *cmd, struct buf *out)
         add_roff_text(out, cmd->examples);
         (void)buf_adds(out, "\n.fi\n");
     }
-    (void)buf_adds(out, ".SH EXIT STATUS\n0 on success; else as in sysexits(3): 64 usage, 65 bad data, 66 input missing,\n"
-                        "69 service unavailable, 70 internal error, 74 input or output failed,\n"
-                        "75 try again, 78 configuration.\n");
+    (void)buf_adds(
+        out,
+        ".SH EXIT STATUS\n0 on success; else as in sysexits(3): 64 usage, 65 bad data, 66 input missing,\n"
+        "69 service unavailable, 70 internal error, 74 input or output failed,\n"
+        "75 try again, 78 configuration.\n");
     return buf_failed(out) ? -1 : 0;
 }
 

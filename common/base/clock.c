@@ -108,8 +108,8 @@ void clock_format_rfc3339(int64_t wall_ms, char ret[static CLOCK_RFC3339_MAX])
     char fraction[8] = "";
     if (ms)
         (void)snprintf(fraction, sizeof fraction, ".%03d", ms);
-    (void)snprintf(ret, CLOCK_RFC3339_MAX, "%04d-%02u-%02uT%02d:%02d:%02d%sZ", (int)year, month % 100, day % 100,
-                   seconds / 3600, seconds / 60 % 60, seconds % 60, fraction);
+    (void)snprintf(ret, CLOCK_RFC3339_MAX, "%04d-%02u-%02uT%02d:%02d:%02d%sZ", (int)year, month % 100,
+                   day % 100, seconds / 3600, seconds / 60 % 60, seconds % 60, fraction);
 }
 
 /* Reads exactly n digits and moves on; -1 if there are fewer. */
@@ -205,8 +205,10 @@ static int parse_rfc3339(const char *p, int64_t *ret_ms)
 int clock_parse_rfc3339(const char *text, int64_t *ret_ms, struct err *err)
 {
     if (parse_rfc3339(text, ret_ms) < 0)
-        return err_set(err, ERR_INVALID,
-                       "expected a time such as 2026-01-31T02:00:00Z (RFC 3339, with Z or an offset), found \"%s\"", text);
+        return err_set(
+            err, ERR_INVALID,
+            "expected a time such as 2026-01-31T02:00:00Z (RFC 3339, with Z or an offset), found \"%s\"",
+            text);
     return 0;
 }
 
@@ -253,7 +255,8 @@ static int parse_duration(const char *p, int64_t *ret_ms)
                 return -1;
         }
         int unit = take_unit(&p);
-        if (unit <= last || __builtin_mul_overflow(n, units[unit].ms, &n) || __builtin_add_overflow(total, n, &total))
+        if (unit <= last || __builtin_mul_overflow(n, units[unit].ms, &n) ||
+            __builtin_add_overflow(total, n, &total))
             return -1;
         last = unit;
     } while (*p);
@@ -264,9 +267,10 @@ static int parse_duration(const char *p, int64_t *ret_ms)
 int clock_parse_duration(const char *text, int64_t *ret_ms, struct err *err)
 {
     if (parse_duration(text, ret_ms) < 0)
-        return err_set(err, ERR_INVALID,
-                       "expected a duration such as 90s, 15m, 36h, 2d or 1d12h (units w, d, h, m, s, ms, larger first), "
-                       "found \"%s\"",
-                       text);
+        return err_set(
+            err, ERR_INVALID,
+            "expected a duration such as 90s, 15m, 36h, 2d or 1d12h (units w, d, h, m, s, ms, larger first), "
+            "found \"%s\"",
+            text);
     return 0;
 }

@@ -114,7 +114,8 @@ int sha256_file(const char *path, char ret_hex[static DIGEST_HEX], int64_t *ret_
     return 0;
 }
 
-void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t ret[static SHA256_LEN])
+void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+                 uint8_t ret[static SHA256_LEN])
 {
     /* A NULL key would mean "the key of the call before" to OpenSSL. */
     if (!HMAC(sha256_md(), key_len ? key : "", (int)key_len, data ? data : "", len, ret, NULL))
@@ -204,7 +205,8 @@ char *base64_encode(const void *data, size_t len)
     char *text = xmalloc((len + 2) / 3 * 4 + 1), *out = text;
     for (size_t i = 0; i < len; i += 3) {
         size_t n = len - i < 3 ? len - i : 3;
-        uint32_t group = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0);
+        uint32_t group =
+            (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0);
         *out++ = base64_letters[group >> 18];
         *out++ = base64_letters[group >> 12 & 63];
         *out++ = n > 1 ? base64_letters[group >> 6 & 63] : '=';
@@ -230,7 +232,8 @@ int base64_decode(const char *text, uint8_t **ret, size_t *ret_len, struct err *
     size_t len = strlen(text);
     size_t padding = len >= 2 && text[len - 1] == '=' ? 1 + (text[len - 2] == '=') : 0;
     if (len % 4)
-        return err_set(err, ERR_INVALID, "expected base64 text of a multiple of 4 characters, found %zu", len);
+        return err_set(err, ERR_INVALID, "expected base64 text of a multiple of 4 characters, found %zu",
+                       len);
     size_t out_len = len / 4 * 3 - padding, n = 0;
     _cleanup_free_ uint8_t *out = xmalloc(len / 4 * 3 + 1);
     for (size_t i = 0; i < len; i += 4) {
@@ -239,7 +242,8 @@ int base64_decode(const char *text, uint8_t **ret, size_t *ret_len, struct err *
             bool pad = i + j >= len - padding;
             int v = pad ? 0 : base64_value(text[i + j]);
             if (v < 0)
-                return err_set(err, ERR_INVALID, "expected base64 text, found a strange character at offset %zu", i + j);
+                return err_set(err, ERR_INVALID,
+                               "expected base64 text, found a strange character at offset %zu", i + j);
             group = group << 6 | (uint32_t)v;
         }
         out[n++] = (uint8_t)(group >> 16);

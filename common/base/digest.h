@@ -21,11 +21,12 @@ void sha256_hex(const void *data, size_t len, char ret[static DIGEST_HEX]);
 /* Whole file, and its size (ret_size may be NULL). */
 int sha256_file(const char *path, char ret_hex[static DIGEST_HEX], int64_t *ret_size, struct err *err);
 
-void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t ret[static SHA256_LEN]);
+void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+                 uint8_t ret[static SHA256_LEN]);
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len); /* start with 0; hardware where present */
 uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len); /* the same without it */
-uint64_t xxh64(const void *data, size_t len, uint64_t seed); /* XXH64, public specification */
+uint64_t xxh64(const void *data, size_t len, uint64_t seed);          /* XXH64, public specification */
 
 void hex_encode(const void *data, size_t len, char *ret /* 2·len+1 */);
 /* -1 on odd length, bad digit, or size mismatch. */

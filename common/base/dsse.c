@@ -28,17 +28,22 @@ static void encode(const char *type, const void *payload, size_t len, struct buf
 static int read_key(const char *pem, bool private_key, EVP_PKEY **ret, struct err *err)
 {
     _cleanup_bio_ BIO *bio = BIO_new_mem_buf(pem, -1);
-    EVP_PKEY *key = !bio ? NULL : private_key ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    EVP_PKEY *key = !bio          ? NULL
+                    : private_key ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL)
+                                  : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
     if (!key)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "key", "expected a PEM %s key (Ed25519 or P-256), found something else",
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "key",
+                        "expected a PEM %s key (Ed25519 or P-256), found something else",
                         private_key ? "private" : "public");
     char group[32] = "";
     size_t group_len;
     int type = EVP_PKEY_get_base_id(key);
-    bool p256 = type == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof group, &group_len) && strcmp(group, "prime256v1") == 0;
+    bool p256 = type == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof group, &group_len) &&
+                strcmp(group, "prime256v1") == 0;
     if (type != EVP_PKEY_ED25519 && !p256) {
         EVP_PKEY_free(key);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "key", "expected an Ed25519 or P-256 key, found another kind");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "key",
+                        "expected an Ed25519 or P-256 key, found another kind");
     }
     *ret = key;
     return 0;
@@ -80,7 +85,8 @@ static int sign(const char *pem, const struct buf *message, cJSON *signatures, s
     return 0;
 }
 
-int dsse_seal(const char *private_key_pem, const char *payload_type, const void *payload, size_t len, struct buf *out, struct err *err)
+int dsse_seal(const char *private_key_pem, const char *payload_type, const void *payload, size_t len,
+              struct buf *out, struct err *err)
 {
     _cleanup_json_ cJSON *envelope = json_object();
     _cleanup_free_ char *text = base64_encode(payload, len);
@@ -91,7 +97,8 @@ int dsse_seal(const char *private_key_pem, const char *payload_type, const void 
     if (private_key_pem) {
         _cleanup_buf_ struct buf message = BUF_INIT(LIMIT_REGISTRY_DOC_BYTES);
         encode(payload_type, payload, len, &message);
-        if (buf_check(&message, "the payload to sign", err) < 0 || sign(private_key_pem, &message, signatures, err) < 0)
+        if (buf_check(&message, "the payload to sign", err) < 0 ||
+            sign(private_key_pem, &message, signatures, err) < 0)
             return -1;
     }
     return json_canonical(envelope, out, err);
@@ -104,7 +111,8 @@ static bool verifies(EVP_PKEY *key, const struct buf *message, const uint8_t *si
            EVP_DigestVerify(context, signature, len, (const unsigned char *)message->data, message->len) == 1;
 }
 
-static int check_signatures(const cJSON *signatures, const char *pem, const struct buf *message, struct err *err)
+static int check_signatures(const cJSON *signatures, const char *pem, const struct buf *message,
+                            struct err *err)
 {
     _cleanup_pkey_ EVP_PKEY *key = NULL;
     if (read_key(pem, false, &key, err) < 0)
@@ -115,22 +123,27 @@ static int check_signatures(const cJSON *signatures, const char *pem, const stru
         const char *text;
         _cleanup_free_ uint8_t *signature = NULL;
         size_t len;
-        if (json_get_string(entry, NULL, "sig", &text, err) < 0 || base64_decode(text, &signature, &len, err) < 0)
+        if (json_get_string(entry, NULL, "sig", &text, err) < 0 ||
+            base64_decode(text, &signature, &len, err) < 0)
             return -1;
         if (verifies(key, message, signature, len))
             return 0;
     }
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "signature", "none of the envelope's %d signatures was made by this key over this payload",
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "signature",
+                    "none of the envelope's %d signatures was made by this key over this payload",
                     cJSON_GetArraySize(signatures));
 }
 
-int dsse_open(const char *envelope, size_t len, const char *public_key_pem, bool *ret_signed, struct buf *ret_payload, struct err *err)
+int dsse_open(const char *envelope, size_t len, const char *public_key_pem, bool *ret_signed,
+              struct buf *ret_payload, struct err *err)
 {
     _cleanup_json_ cJSON *document = NULL;
     const char *type, *text;
     const cJSON *signatures;
-    if (json_parse(envelope, len, LIMIT_REGISTRY_DOC_BYTES, &document, err) < 0 || json_get_string(document, NULL, "payloadType", &type, err) < 0 ||
-        json_get_string(document, NULL, "payload", &text, err) < 0 || json_get_array(document, NULL, "signatures", &signatures, err) < 0)
+    if (json_parse(envelope, len, LIMIT_REGISTRY_DOC_BYTES, &document, err) < 0 ||
+        json_get_string(document, NULL, "payloadType", &type, err) < 0 ||
+        json_get_string(document, NULL, "payload", &text, err) < 0 ||
+        json_get_array(document, NULL, "signatures", &signatures, err) < 0)
         return err_wrap(err, "reading a signed envelope");
     _cleanup_free_ uint8_t *payload = NULL;
     size_t payload_len;
@@ -139,7 +152,8 @@ int dsse_open(const char *envelope, size_t len, const char *public_key_pem, bool
     if (public_key_pem) {
         _cleanup_buf_ struct buf message = BUF_INIT(LIMIT_REGISTRY_DOC_BYTES);
         encode(type, payload, payload_len, &message);
-        if (buf_check(&message, "the envelope's payload", err) < 0 || check_signatures(signatures, public_key_pem, &message, err) < 0)
+        if (buf_check(&message, "the envelope's payload", err) < 0 ||
+            check_signatures(signatures, public_key_pem, &message, err) < 0)
             return -1;
     }
     *ret_signed = cJSON_GetArraySize(signatures) > 0;

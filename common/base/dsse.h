@@ -10,8 +10,10 @@
 
 /* private_key_pem NULL: an envelope without signatures (provenance is kept, nobody vouches). A key that cannot be read or is
  * of another kind is ERR_INVALID, exit 78. The key id is the SHA-256 of the public key's DER form. */
-int dsse_seal(const char *private_key_pem, const char *payload_type, const void *payload, size_t len, struct buf *out, struct err *err);
+int dsse_seal(const char *private_key_pem, const char *payload_type, const void *payload, size_t len,
+              struct buf *out, struct err *err);
 
 /* Takes the payload out. With public_key_pem, one signature must verify (ERR_INVALID, reason "signature"); *ret_signed says whether
  * the envelope has any. */
-int dsse_open(const char *envelope, size_t len, const char *public_key_pem, bool *ret_signed, struct buf *ret_payload, struct err *err);
+int dsse_open(const char *envelope, size_t len, const char *public_key_pem, bool *ret_signed,
+              struct buf *ret_payload, struct err *err);

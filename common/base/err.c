@@ -54,6 +54,14 @@ static enum err_class class_of_errno(int e)
     }
 }
 
+/* ": tail" behind the first n bytes of the message, as far as it fits. */
+static void append(struct err *err, int n, const char *tail)
+{
+    int room = (int)sizeof err->msg - n - (int)sizeof ": ";
+    if (n >= 0 && room > 0)
+        (void)snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %.*s", room, tail);
+}
+
 int err_errno(struct err *err, int e, const char *fmt, ...)
 {
     begin(err, class_of_errno(e), EXITCODE_IO, NULL);
@@ -62,8 +70,7 @@ int err_errno(struct err *err, int e, const char *fmt, ...)
     int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
     char text[128];
-    if (n >= 0 && (size_t)n < sizeof err->msg)
-        (void)snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", strerror_r(e, text, sizeof text));
+    append(err, n, strerror_r(e, text, sizeof text));
     return -1;
 }
 
@@ -77,8 +84,7 @@ int err_wrap(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof err->msg)
-        (void)snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", old);
+    append(err, n, old);
     return -1;
 }
 
@@ -108,7 +114,8 @@ int err_exit_code(const struct err *err)
 
 const char *err_class_name(enum err_class class_)
 {
-    static const char *const names[] = {"none", "retry", "conflict", "exists", "gone", "not-found", "invalid", "terminal"};
+    static const char *const names[] = {"none", "retry",     "conflict", "exists",
+                                        "gone", "not-found", "invalid",  "terminal"};
     return (size_t)class_ < sizeof names / sizeof names[0] ? names[class_] : "unknown";
 }
 
@@ -130,7 +137,7 @@ enum err_class err_class_of_http(int status)
     }
 }
 
-_Noreturn void bug(const char *file, int line, const char *fmt, ...)
+void bug(const char *file, int line, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

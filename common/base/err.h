@@ -69,5 +69,5 @@ const char *err_class_name(enum err_class class_);
 enum err_class err_class_of_http(int status);
 
 /* A bug of ours: prints place and text, aborts. */
-_Noreturn void bug(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void bug(const char *file, int line, const char *fmt, ...) __attribute__((noreturn, format(printf, 3, 4)));
 #define BUG(...) bug(__FILE__, __LINE__, __VA_ARGS__)

@@ -52,7 +52,8 @@ static long count_passage(void)
     if (count_fd < 0)
         return atomic_fetch_add(&passages, 1) + 1;
     struct stat st;
-    if (flock(count_fd, LOCK_EX) < 0 || write(count_fd, ".", 1) != 1 || fstat(count_fd, &st) < 0 || flock(count_fd, LOCK_UN) < 0)
+    if (flock(count_fd, LOCK_EX) < 0 || write(count_fd, ".", 1) != 1 || fstat(count_fd, &st) < 0 ||
+        flock(count_fd, LOCK_UN) < 0)
         BUG("TRAINYARD_FAILPOINT_COUNT: cannot count");
     return (long)st.st_size;
 }

@@ -81,7 +81,8 @@ static int write_all(int fd, const char *p, size_t len)
 }
 
 /* A complete, synced file under a fresh temporary name in `folder`. */
-static int write_temp(const char *folder, const char *path, const void *data, size_t len, char **ret, struct err *err)
+static int write_temp(const char *folder, const char *path, const void *data, size_t len, char **ret,
+                      struct err *err)
 {
     char name[17];
     random_name(name, 16);
@@ -227,7 +228,8 @@ struct listing {
 static int list_entry(struct listing *l, const char *relative, const struct stat *st, struct err *err)
 {
     if (!S_ISREG(st->st_mode))
-        return err_set(err, ERR_INVALID, "%s/%s is neither a regular file nor a folder: remove it or copy what it points to",
+        return err_set(err, ERR_INVALID,
+                       "%s/%s is neither a regular file nor a folder: remove it or copy what it points to",
                        l->root, relative);
     size_t n = l->list.n;
     if (n >= LIMIT_ARTIFACT_FILES)
@@ -240,10 +242,12 @@ static int list_entry(struct listing *l, const char *relative, const struct stat
     return 0;
 }
 
-static int list_at(struct listing *l, int parent, const char *name, const char *relative, int depth, struct err *err)
+static int list_at(struct listing *l, int parent, const char *name, const char *relative, int depth,
+                   struct err *err)
 {
     if (depth > TREE_DEPTH_MAX)
-        return err_set(err, ERR_INVALID, "%s/%s is more than %d levels deep", l->root, relative, TREE_DEPTH_MAX);
+        return err_set(err, ERR_INVALID, "%s/%s is more than %d levels deep", l->root, relative,
+                       TREE_DEPTH_MAX);
     _cleanup_dir_ DIR *dir = depth ? open_dir_at(parent, name) : opendir(name);
     if (!dir)
         return err_errno(err, errno, "cannot list %s/%s", l->root, relative);

@@ -14,7 +14,8 @@
 
 static bool plain_key(const char *key)
 {
-    return *key && strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-$") == strlen(key);
+    return *key &&
+           strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-$") == strlen(key);
 }
 
 static void add_path(struct buf *out, const struct json_path *path)
@@ -60,13 +61,14 @@ static void format_field(const struct json_path *path, const char *key, char ret
 int json_parse(const char *text, size_t len, size_t max, cJSON **ret, struct err *err)
 {
     if (len > max)
-        return err_fail(err, ERR_INVALID, 0, "invalid-json", "JSON document of %zu bytes: larger than the maximum of %zu", len,
-                        max);
+        return err_fail(err, ERR_INVALID, 0, "invalid-json",
+                        "JSON document of %zu bytes: larger than the maximum of %zu", len, max);
     if (json_scan(text, len, err) < 0)
         return -1;
     cJSON *tree = cJSON_ParseWithLength(text, len);
     if (!tree)
-        return err_fail(err, ERR_INVALID, 0, "invalid-json", "JSON document of %zu bytes: the parser refused it", len);
+        return err_fail(err, ERR_INVALID, 0, "invalid-json",
+                        "JSON document of %zu bytes: the parser refused it", len);
     *ret = tree;
     return 0;
 }
@@ -123,20 +125,22 @@ static void describe(const cJSON *v, char ret[static VALUE_SHOWN + 32])
     }
 }
 
-static int wrong(const cJSON *v, const struct json_path *path, const char *key, const char *expected, struct err *err)
+static int wrong(const cJSON *v, const struct json_path *path, const char *key, const char *expected,
+                 struct err *err)
 {
     char field[JSON_PATH_MAX], found[VALUE_SHOWN + 32];
     format_field(path, key, field);
     describe(v, found);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "invalid-field", "%s: expected %s, found %s", field, expected, found);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "invalid-field", "%s: expected %s, found %s", field,
+                    expected, found);
 }
 
 static int missing(const struct json_path *path, const char *key, const char *expected, struct err *err)
 {
     char field[JSON_PATH_MAX];
     format_field(path, key, field);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "missing-field", "%s: required, but missing; expected %s", field,
-                    expected);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "missing-field",
+                    "%s: required, but missing; expected %s", field, expected);
 }
 
 static const cJSON *lookup(const cJSON *o, const char *key)
@@ -144,7 +148,8 @@ static const cJSON *lookup(const cJSON *o, const char *key)
     return cJSON_GetObjectItemCaseSensitive(o, key);
 }
 
-int json_only_keys(const cJSON *object, const struct json_path *path, const char *const *keys, struct err *err)
+int json_only_keys(const cJSON *object, const struct json_path *path, const char *const *keys,
+                   struct err *err)
 {
     for (const cJSON *item = object->child; item; item = item->next) {
         const char *const *k = keys;
@@ -156,21 +161,23 @@ int json_only_keys(const cJSON *object, const struct json_path *path, const char
         format_field(path, item->string, field);
         const char *near = text_nearest(item->string, keys);
         if (near)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "unknown-field", "%s: unknown field; did you mean \"%s\"?", field,
-                            near);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "unknown-field",
+                            "%s: unknown field; did you mean \"%s\"?", field, near);
         _cleanup_buf_ struct buf known = BUF_INIT(ERR_MSG_MAX);
         for (k = keys; *k; k++)
             (void)buf_addf(&known, "%s%s", k == keys ? "" : ", ", *k);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "unknown-field", "%s: unknown field; known here: %s", field,
-                        *keys ? buf_str(&known) : "none");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "unknown-field",
+                        "%s: unknown field; known here: %s", field, *keys ? buf_str(&known) : "none");
     }
     return 0;
 }
 
-static const char expected_text[] = "a text", expected_int[] = "a whole number", expected_double[] = "a number",
-                  expected_bool[] = "true or false", expected_object[] = "an object", expected_array[] = "a list";
+static const char expected_text[] = "a text", expected_int[] = "a whole number",
+                  expected_double[] = "a number", expected_bool[] = "true or false",
+                  expected_object[] = "an object", expected_array[] = "a list";
 
-static int to_string(const cJSON *v, const struct json_path *path, const char *key, const char **ret, struct err *err)
+static int to_string(const cJSON *v, const struct json_path *path, const char *key, const char **ret,
+                     struct err *err)
 {
     if (!cJSON_IsString(v))
         return wrong(v, path, key, expected_text, err);
@@ -178,7 +185,8 @@ static int to_string(const cJSON *v, const struct json_path *path, const char *k
     return 0;
 }
 
-static int to_int(const cJSON *v, const struct json_path *path, const char *key, int64_t *ret, struct err *err)
+static int to_int(const cJSON *v, const struct json_path *path, const char *key, int64_t *ret,
+                  struct err *err)
 {
     const double exact = 9007199254740992.0; /* 2^53: beyond, a double no longer tells neighbours apart */
     if (cJSON_IsString(v)) {
@@ -193,7 +201,8 @@ static int to_int(const cJSON *v, const struct json_path *path, const char *key,
     return 0;
 }
 
-static int to_double(const cJSON *v, const struct json_path *path, const char *key, double *ret, struct err *err)
+static int to_double(const cJSON *v, const struct json_path *path, const char *key, double *ret,
+                     struct err *err)
 {
     if (!cJSON_IsNumber(v))
         return wrong(v, path, key, expected_double, err);
@@ -209,7 +218,8 @@ static int to_bool(const cJSON *v, const struct json_path *path, const char *key
     return 0;
 }
 
-static int to_object(const cJSON *v, const struct json_path *path, const char *key, const cJSON **ret, struct err *err)
+static int to_object(const cJSON *v, const struct json_path *path, const char *key, const cJSON **ret,
+                     struct err *err)
 {
     if (!cJSON_IsObject(v))
         return wrong(v, path, key, expected_object, err);
@@ -217,7 +227,8 @@ static int to_object(const cJSON *v, const struct json_path *path, const char *k
     return 0;
 }
 
-static int to_array(const cJSON *v, const struct json_path *path, const char *key, const cJSON **ret, struct err *err)
+static int to_array(const cJSON *v, const struct json_path *path, const char *key, const cJSON **ret,
+                    struct err *err)
 {
     if (!cJSON_IsArray(v))
         return wrong(v, path, key, expected_array, err);
@@ -226,21 +237,22 @@ static int to_array(const cJSON *v, const struct json_path *path, const char *ke
 }
 
 /* json_get_<kind>: required. json_get_<kind>_or: absent gives the fall-back. */
-#define GETTER(kind, type)                                                                                                   \
-    int json_get_##kind(const cJSON *o, const struct json_path *path, const char *key, type *ret, struct err *err)          \
-    {                                                                                                                        \
-        const cJSON *v = lookup(o, key);                                                                                     \
-        return v ? to_##kind(v, path, key, ret, err) : missing(path, key, expected_##kind, err);                             \
+#define GETTER(kind, type)                                                                        \
+    int json_get_##kind(const cJSON *o, const struct json_path *path, const char *key, type *ret, \
+                        struct err *err)                                                          \
+    {                                                                                             \
+        const cJSON *v = lookup(o, key);                                                          \
+        return v ? to_##kind(v, path, key, ret, err) : missing(path, key, expected_##kind, err);  \
     }
-#define GETTER_OR(kind, type)                                                                                                \
-    int json_get_##kind##_or(const cJSON *o, const struct json_path *path, const char *key, type fallback, type *ret,       \
-                             struct err *err)                                                                                \
-    {                                                                                                                        \
-        const cJSON *v = lookup(o, key);                                                                                     \
-        if (v)                                                                                                               \
-            return to_##kind(v, path, key, ret, err);                                                                        \
-        *ret = fallback;                                                                                                     \
-        return 0;                                                                                                            \
+#define GETTER_OR(kind, type)                                                                              \
+    int json_get_##kind##_or(const cJSON *o, const struct json_path *path, const char *key, type fallback, \
+                             type *ret, struct err *err)                                                   \
+    {                                                                                                      \
+        const cJSON *v = lookup(o, key);                                                                   \
+        if (v)                                                                                             \
+            return to_##kind(v, path, key, ret, err);                                                      \
+        *ret = fallback;                                                                                   \
+        return 0;                                                                                          \
     }
 #define expected_string expected_text
 GETTER(string, const char *)
@@ -254,7 +266,8 @@ GETTER_OR(int, int64_t)
 GETTER_OR(double, double)
 GETTER_OR(bool, bool)
 
-int json_get_object_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret, struct err *err)
+int json_get_object_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
+                       struct err *err)
 {
     const cJSON *v = lookup(o, key);
     if (v)
@@ -263,7 +276,8 @@ int json_get_object_or(const cJSON *o, const struct json_path *path, const char 
     return 0;
 }
 
-int json_get_array_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret, struct err *err)
+int json_get_array_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
+                      struct err *err)
 {
     const cJSON *v = lookup(o, key);
     if (v)

@@ -30,22 +30,34 @@ int json_parse(const char *text, size_t len, size_t max, cJSON **ret, struct err
 int json_parse_file(const char *path, size_t max, cJSON **ret, struct err *err);
 
 /* Fails on a key of `object` that is not in the NULL-terminated list, suggesting the nearest. */
-int json_only_keys(const cJSON *object, const struct json_path *path, const char *const *keys, struct err *err);
+int json_only_keys(const cJSON *object, const struct json_path *path, const char *const *keys,
+                   struct err *err);
 
 /* Required: a missing key or wrong type is an error. Strings are borrowed from the tree. */
-int json_get_string(const cJSON *o, const struct json_path *path, const char *key, const char **ret, struct err *err);
-int json_get_int(const cJSON *o, const struct json_path *path, const char *key, int64_t *ret, struct err *err);
-int json_get_double(const cJSON *o, const struct json_path *path, const char *key, double *ret, struct err *err);
+int json_get_string(const cJSON *o, const struct json_path *path, const char *key, const char **ret,
+                    struct err *err);
+int json_get_int(const cJSON *o, const struct json_path *path, const char *key, int64_t *ret,
+                 struct err *err);
+int json_get_double(const cJSON *o, const struct json_path *path, const char *key, double *ret,
+                    struct err *err);
 int json_get_bool(const cJSON *o, const struct json_path *path, const char *key, bool *ret, struct err *err);
-int json_get_object(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret, struct err *err);
-int json_get_array(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret, struct err *err);
+int json_get_object(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
+                    struct err *err);
+int json_get_array(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
+                   struct err *err);
 /* Optional: absent gives `fallback` (for object and array: NULL). json_get_int accepts a decimal string too. */
-int json_get_string_or(const cJSON *o, const struct json_path *path, const char *key, const char *fallback, const char **ret, struct err *err);
-int json_get_int_or(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback, int64_t *ret, struct err *err);
-int json_get_double_or(const cJSON *o, const struct json_path *path, const char *key, double fallback, double *ret, struct err *err);
-int json_get_bool_or(const cJSON *o, const struct json_path *path, const char *key, bool fallback, bool *ret, struct err *err);
-int json_get_object_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret, struct err *err);
-int json_get_array_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret, struct err *err);
+int json_get_string_or(const cJSON *o, const struct json_path *path, const char *key, const char *fallback,
+                       const char **ret, struct err *err);
+int json_get_int_or(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback,
+                    int64_t *ret, struct err *err);
+int json_get_double_or(const cJSON *o, const struct json_path *path, const char *key, double fallback,
+                       double *ret, struct err *err);
+int json_get_bool_or(const cJSON *o, const struct json_path *path, const char *key, bool fallback, bool *ret,
+                     struct err *err);
+int json_get_object_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
+                       struct err *err);
+int json_get_array_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
+                      struct err *err);
 
 /* Building; these abort on exhaustion (small objects). json_add_int64 writes a string beyond ±2^53. */
 cJSON *json_object(void);

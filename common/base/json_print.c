@@ -120,8 +120,8 @@ void json_format_double(double value, char ret[static 32])
     shortest(fabs(value), &d);
     if (d.point > 21 || d.point < -5) {
         char exponent_sign = d.point > 0 ? '+' : '-';
-        (void)snprintf(ret, SIZE, "%s%c%s%.*se%c%d", sign, d.digits[0], d.n > 1 ? "." : "", d.n - 1, d.digits + 1,
-                       exponent_sign, abs(d.point - 1));
+        (void)snprintf(ret, SIZE, "%s%c%s%.*se%c%d", sign, d.digits[0], d.n > 1 ? "." : "", d.n - 1,
+                       d.digits + 1, exponent_sign, abs(d.point - 1));
     } else if (d.point >= d.n) {
         (void)snprintf(ret, SIZE, "%s%.*s%.*s", sign, d.n, d.digits, d.point - d.n, "0000000000000000000000");
     } else if (d.point > 0) {

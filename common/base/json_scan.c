@@ -30,14 +30,14 @@ static int fail_at(struct scan *s, const char *where, const char *expected)
 {
     size_t offset = (size_t)(where - s->start);
     if (where >= s->end)
-        return err_fail(s->err, ERR_INVALID, 0, "invalid-json", "invalid JSON at byte %zu: expected %s, found the end", offset,
-                        expected);
+        return err_fail(s->err, ERR_INVALID, 0, "invalid-json",
+                        "invalid JSON at byte %zu: expected %s, found the end", offset, expected);
     unsigned char c = (unsigned char)*where;
     if (c > ' ' && c < 0x7f)
-        return err_fail(s->err, ERR_INVALID, 0, "invalid-json", "invalid JSON at byte %zu: expected %s, found '%c'", offset,
-                        expected, c);
-    return err_fail(s->err, ERR_INVALID, 0, "invalid-json", "invalid JSON at byte %zu: expected %s, found byte 0x%02x", offset,
-                    expected, c);
+        return err_fail(s->err, ERR_INVALID, 0, "invalid-json",
+                        "invalid JSON at byte %zu: expected %s, found '%c'", offset, expected, c);
+    return err_fail(s->err, ERR_INVALID, 0, "invalid-json",
+                    "invalid JSON at byte %zu: expected %s, found byte 0x%02x", offset, expected, c);
 }
 
 static void skip_space(struct scan *s)
@@ -232,8 +232,8 @@ static int close_object(struct scan *s, size_t first)
     int r = 0;
     for (size_t i = 1; i < n && r == 0; i++) {
         if (strcmp(keys[i - 1].text, keys[i].text) == 0)
-            r = err_fail(s->err, ERR_INVALID, 0, "invalid-json", "invalid JSON at byte %zu: duplicate key \"%s\"",
-                         keys[i].offset, keys[i].text);
+            r = err_fail(s->err, ERR_INVALID, 0, "invalid-json",
+                         "invalid JSON at byte %zu: duplicate key \"%s\"", keys[i].offset, keys[i].text);
     }
     while (s->n_keys > first)
         free(s->keys[--s->n_keys].text);
@@ -286,8 +286,9 @@ static int scan_members(struct scan *s, char close, int depth)
 static int scan_container(struct scan *s, int depth)
 {
     if (depth >= LIMIT_JSON_DEPTH)
-        return err_fail(s->err, ERR_INVALID, 0, "invalid-json", "invalid JSON at byte %zu: nested deeper than %d levels",
-                        (size_t)(s->p - s->start), LIMIT_JSON_DEPTH);
+        return err_fail(s->err, ERR_INVALID, 0, "invalid-json",
+                        "invalid JSON at byte %zu: nested deeper than %d levels", (size_t)(s->p - s->start),
+                        LIMIT_JSON_DEPTH);
     char open = *s->p++;
     if (open == '[')
         return scan_members(s, ']', depth + 1);

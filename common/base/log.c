@@ -127,9 +127,10 @@ static void write_tee(const char *time, const struct buf *line)
         logger.tee_left -= line->len;
         (void)fwrite(line->data, 1, line->len, logger.tee);
     } else {
-        (void)fprintf(logger.tee,
-                      "{\"time\":\"%s\",\"level\":\"warn\",\"msg\":\"kept log ends here\",\"max_bytes\":\"%zu\"}\n", time,
-                      logger.tee_max);
+        (void)fprintf(
+            logger.tee,
+            "{\"time\":\"%s\",\"level\":\"warn\",\"msg\":\"kept log ends here\",\"max_bytes\":\"%zu\"}\n",
+            time, logger.tee_max);
     }
     (void)fflush(logger.tee); /* the process may be killed next */
     if (!fits)
@@ -148,8 +149,9 @@ static void write_line(const char *time, enum log_level level, const char *msg, 
         va_end(copy);
         if (buf_failed(&json)) {
             buf_reset(&json);
-            (void)buf_addf(&json, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"log line over %d bytes left out\"}\n", time,
-                           level_names[level], LINE_MAX_BYTES);
+            (void)buf_addf(&json,
+                           "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"log line over %d bytes left out\"}\n",
+                           time, level_names[level], LINE_MAX_BYTES);
         }
         write_tee(time, &json);
     }

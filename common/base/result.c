@@ -118,15 +118,17 @@ int result_format(const struct result *r, struct buf *out, struct err *err)
             *err = too_large;
             return err_wrap(err, "result");
         }
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, REASON_RESULT_TOO_LARGE,
-                        "the step's outputs and values have %zu bytes as JSON; at most %zu fit: report fewer or shorter values", text.len, max);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, REASON_RESULT_TOO_LARGE,
+            "the step's outputs and values have %zu bytes as JSON; at most %zu fit: report fewer or shorter values",
+            text.len, max);
     }
 }
 
 static int truncated(struct err *err, const char *what)
 {
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, REASON_RESULT_TRUNCATED, "%s: expected the result's JSON, at most %d bytes, whole", what,
-                    (int)LIMIT_RESULT_BYTES);
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, REASON_RESULT_TRUNCATED,
+                    "%s: expected the result's JSON, at most %d bytes, whole", what, (int)LIMIT_RESULT_BYTES);
 }
 
 static bool value_name_valid(const char *name)
@@ -139,7 +141,8 @@ static bool value_name_valid(const char *name)
 static bool output_name_valid(const char *name)
 {
     size_t n = strlen(name);
-    return n > 0 && n <= LIMIT_NAME && name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] == '\0';
+    return n > 0 && n <= LIMIT_NAME &&
+           name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] == '\0';
 }
 
 static int parse_success(const cJSON *o, struct result *r, struct err *err)
@@ -159,8 +162,11 @@ static int parse_success(const cJSON *o, struct result *r, struct err *err)
     }
     cJSON_ArrayForEach(item, values)
     {
-        if (!value_name_valid(item->string) || !(cJSON_IsString(item) || cJSON_IsNumber(item) || cJSON_IsBool(item)))
-            return truncated(err, "a value of the result is not a string, number or boolean with a name like [a-z][a-z0-9_]*");
+        if (!value_name_valid(item->string) ||
+            !(cJSON_IsString(item) || cJSON_IsNumber(item) || cJSON_IsBool(item)))
+            return truncated(
+                err,
+                "a value of the result is not a string, number or boolean with a name like [a-z][a-z0-9_]*");
         json_add(r->values, item->string, cJSON_Duplicate(item, true));
     }
     r->cached = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "cached"));

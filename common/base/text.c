@@ -146,9 +146,10 @@ static int parse_quantity(const char *s, bool milli, int64_t *ret)
 int text_parse_quantity(const char *s, bool milli, int64_t *ret, struct err *err)
 {
     if (parse_quantity(s, milli, ret) < 0)
-        return err_set(err, ERR_INVALID,
-                       "expected a quantity such as %s (suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei), found \"%s\"",
-                       milli ? "2, 1.5 or 250m" : "512Mi, 20Gi or 500M", s);
+        return err_set(
+            err, ERR_INVALID,
+            "expected a quantity such as %s (suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei), found \"%s\"",
+            milli ? "2, 1.5 or 250m" : "512Mi, 20Gi or 500M", s);
     return 0;
 }
 

@@ -15,20 +15,63 @@ struct values {
 
 static const char *const devices[] = {"cpu", "cuda", NULL};
 static const struct cli_option options[] = {
-    {.name = "store", .short_name = 's', .kind = CLI_STRING, .metavar = "URI", .offset = offsetof(struct values, store),
-     .env = "TEST_CLI_STORE", .help = "Where artifacts live."},
-    {.name = "device", .kind = CLI_STRING, .metavar = "NAME", .offset = offsetof(struct values, device), .fallback = "cpu",
-     .choices = devices, .help = "Where to train."},
-    {.name = "workers", .short_name = 'w', .kind = CLI_INT, .metavar = "N", .offset = offsetof(struct values, workers),
-     .fallback = "2", .env = "TEST_CLI_WORKERS", .min = 1, .max = 8, .help = "Processes."},
-    {.name = "timeout", .kind = CLI_DURATION, .metavar = "TIME", .offset = offsetof(struct values, timeout_ms), .min = 1000,
-     .max = 3600000, .help = "Give up after this."},
-    {.name = "memory", .kind = CLI_BYTES, .metavar = "SIZE", .offset = offsetof(struct values, memory), .help = "Bound."},
-    {.name = "rate", .kind = CLI_DOUBLE, .metavar = "X", .offset = offsetof(struct values, rate), .help = "Rate."},
-    {.name = "follow", .short_name = 'f', .kind = CLI_FLAG, .offset = offsetof(struct values, follow), .help = "Go on."},
-    {.name = "color", .short_name = 'c', .kind = CLI_FLAG, .offset = offsetof(struct values, color), .fallback = "true",
+    {.name = "store",
+     .short_name = 's',
+     .kind = CLI_STRING,
+     .metavar = "URI",
+     .offset = offsetof(struct values, store),
+     .env = "TEST_CLI_STORE",
+     .help = "Where artifacts live."},
+    {.name = "device",
+     .kind = CLI_STRING,
+     .metavar = "NAME",
+     .offset = offsetof(struct values, device),
+     .fallback = "cpu",
+     .choices = devices,
+     .help = "Where to train."},
+    {.name = "workers",
+     .short_name = 'w',
+     .kind = CLI_INT,
+     .metavar = "N",
+     .offset = offsetof(struct values, workers),
+     .fallback = "2",
+     .env = "TEST_CLI_WORKERS",
+     .min = 1,
+     .max = 8,
+     .help = "Processes."},
+    {.name = "timeout",
+     .kind = CLI_DURATION,
+     .metavar = "TIME",
+     .offset = offsetof(struct values, timeout_ms),
+     .min = 1000,
+     .max = 3600000,
+     .help = "Give up after this."},
+    {.name = "memory",
+     .kind = CLI_BYTES,
+     .metavar = "SIZE",
+     .offset = offsetof(struct values, memory),
+     .help = "Bound."},
+    {.name = "rate",
+     .kind = CLI_DOUBLE,
+     .metavar = "X",
+     .offset = offsetof(struct values, rate),
+     .help = "Rate."},
+    {.name = "follow",
+     .short_name = 'f',
+     .kind = CLI_FLAG,
+     .offset = offsetof(struct values, follow),
+     .help = "Go on."},
+    {.name = "color",
+     .short_name = 'c',
+     .kind = CLI_FLAG,
+     .offset = offsetof(struct values, color),
+     .fallback = "true",
      .help = "Paint."},
-    {.name = "set", .kind = CLI_LIST, .metavar = "KEY=VALUE", .offset = offsetof(struct values, set), .help = "A parameter."},
+    {.name = "set",
+     .kind = CLI_LIST,
+     .metavar = "KEY=VALUE",
+     .offset = offsetof(struct values, set),
+     .help = "A parameter."},
     CLI_END,
 };
 
@@ -43,14 +86,23 @@ static int run_it(const struct cli_command *cmd, int argc, char **argv)
 }
 
 static const struct cli_command run = {
-    .name = "train run", .synopsis = "FILE [STEP…]", .summary = "Run a pipeline.",
-    .description = "First paragraph, long enough that it has to be filled into more than one line of the help text.\n\n"
-                   "'Second paragraph.",
-    .examples = "train run x.yaml\n.hidden", .options = options, .min_args = 1, .max_args = 2, .run = run_it,
+    .name = "train run",
+    .synopsis = "FILE [STEP…]",
+    .summary = "Run a pipeline.",
+    .description =
+        "First paragraph, long enough that it has to be filled into more than one line of the help text.\n\n"
+        "'Second paragraph.",
+    .examples = "train run x.yaml\n.hidden",
+    .options = options,
+    .min_args = 1,
+    .max_args = 2,
+    .run = run_it,
 };
 static const struct cli_command list = {.name = "train models list", .summary = "List | all.", .run = run_it};
 static const struct cli_command *const model_commands[] = {&list, NULL};
-static const struct cli_command models = {.name = "train models", .summary = "Models.", .commands = model_commands};
+static const struct cli_command models = {.name = "train models",
+                                          .summary = "Models.",
+                                          .commands = model_commands};
 static const struct cli_command *const commands[] = {&run, &models, NULL};
 static const struct cli_command root = {.name = "train", .summary = "Trains.", .commands = commands};
 
@@ -71,7 +123,9 @@ static void every_form_of_an_option(void **state)
     struct values v;
     char *argv[ARGS_MAX];
     int argc;
-    const char *const long_forms[] = {"--store=s3://b", "file", "--workers", "4", "--time=90s", "--mem", "2Gi", "--rate", "0.5", "step", NULL};
+    const char *const long_forms[] =
+        {"--store=s3://b", "file", "--workers", "4", "--time=90s", "--mem", "2Gi",
+         "--rate",         "0.5",  "step",      NULL};
     assert_ok(parse(long_forms, &v, argv, &argc, &err), &err);
     assert_string_equal(v.store, "s3://b");
     assert_int_equal(v.workers, 4);
@@ -135,13 +189,18 @@ static void errors_name_the_option(void **state)
         {{"f", "--wrokers", "1"}, "unknown option --wrokers; did you mean --workers?"},
         {{"f", "--xyzzy"}, "unknown option --xyzzy"},
         {{"f", "-x"}, "unknown option -x"},
-        {{"f", "--"  "s", "1"}, "--s is ambiguous: it could be --store or --set"},
+        {{"f",
+          "--"
+          "s",
+          "1"},
+         "--s is ambiguous: it could be --store or --set"},
         {{"f", "--store"}, "--store needs a value: --store URI"},
         {{"f", "-s"}, "-s needs a value: -s URI"},
         {{"f", "--workers", "9"}, "--workers: expected at least 1 and at most 8, found 9"},
         {{"f", "--workers=x"}, "--workers: expected a whole number, found \"x\""},
         {{"f", "--timeout=2h"}, "--timeout: expected at least 1s and at most 1h, found 2h"},
-        {{"f", "--device=cdua"}, "--device: expected one of cpu, cuda, found \"cdua\"; did you mean \"cuda\"?"},
+        {{"f", "--device=cdua"},
+         "--device: expected one of cpu, cuda, found \"cdua\"; did you mean \"cuda\"?"},
         {{"f", "--follow=maybe"}, "--follow: expected true or false"},
         {{"f", "--no-follow=true"}, "--no-follow takes no value"},
         {{"f", "--help=x"}, "--help takes no value"},
@@ -214,7 +273,10 @@ static void commands_are_dispatched(void **state)
         {{"rnu"}, 64, "", "train: unknown command \"rnu\"; did you mean \"run\"?"},
         {{"help", "nothing"}, 64, "", "train: unknown command \"nothing\""},
         {{"run"}, 64, "", "train run: missing argument: expected FILE [STEP…]\nSee 'train run --help'."},
-        {{"models", "list", "x"}, 64, "", "train models list: unexpected argument \"x\": expected options only"},
+        {{"models", "list", "x"},
+         64,
+         "",
+         "train models list: unexpected argument \"x\": expected options only"},
         {{"--store", "x"}, 64, "", "train: unknown option --store"},
     };
     char out[8192], errors[8192];
@@ -255,7 +317,8 @@ static void renderings_come_from_the_table(void **state)
     assert_contains(text, "\n## train run\n");
     assert_contains(text, "\n### train models list\n");
     assert_contains(text, "List \\| all.");
-    assert_contains(text, "| `-w, --workers N` | Processes. Default: 2. Environment: TEST\\_CLI\\_WORKERS. |\n");
+    assert_contains(text,
+                    "| `-w, --workers N` | Processes. Default: 2. Environment: TEST\\_CLI\\_WORKERS. |\n");
     _cleanup_buf_ struct buf tiny = BUF_INIT(10);
     assert_true(cli_help(&run, &tiny) < 0);
 }

@@ -11,7 +11,7 @@ static void civil_dates_and_days(void **state)
         unsigned month, day;
         int64_t days;
     } cases[] = {
-        {1970, 1, 1, 0},    {1969, 12, 31, -1},  {2000, 2, 29, 11016}, {2000, 3, 1, 11017},
+        {1970, 1, 1, 0},      {1969, 12, 31, -1},   {2000, 2, 29, 11016},  {2000, 3, 1, 11017},
         {2024, 2, 29, 19782}, {2026, 1, 31, 20484}, {1600, 1, 1, -135140}, {0, 3, 1, -719468},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -63,9 +63,19 @@ static void rfc3339_refuses(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",                      "2026-01-31",           "2026-01-31T02:00:00",    "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z",
-        "2026-01-31T24:00:00Z",  "2026-01-31T02:60:00Z", "2026-01-31T02:00:00.Z",  "2026-01-31T02:00Z",    "2026-01-31T02:00:00+1:00",
-        "2026-01-31T02:00:00ZZ", "26-01-31T02:00:00Z",   "2026-01-31 02:00:00Z",
+        "",
+        "2026-01-31",
+        "2026-01-31T02:00:00",
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-01-31T24:00:00Z",
+        "2026-01-31T02:60:00Z",
+        "2026-01-31T02:00:00.Z",
+        "2026-01-31T02:00Z",
+        "2026-01-31T02:00:00+1:00",
+        "2026-01-31T02:00:00ZZ",
+        "26-01-31T02:00:00Z",
+        "2026-01-31 02:00:00Z",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct err err = ERR_INIT;
@@ -82,8 +92,9 @@ static void durations(void **state)
         const char *text;
         int64_t ms;
     } good[] = {
-        {"36h", 129600000}, {"2d", 172800000}, {"90s", 90000}, {"15m", 900000}, {"1w", 604800000}, {"1d12h", 129600000},
-        {"-5m", -300000},   {"+5m", 300000},   {"0", 0},       {"250ms", 250},  {"1m1ms", 60001},  {"0s", 0},
+        {"36h", 129600000}, {"2d", 172800000},    {"90s", 90000},   {"15m", 900000},
+        {"1w", 604800000},  {"1d12h", 129600000}, {"-5m", -300000}, {"+5m", 300000},
+        {"0", 0},           {"250ms", 250},       {"1m1ms", 60001}, {"0s", 0},
     };
     struct err err = ERR_INIT;
     int64_t ms;
@@ -91,7 +102,17 @@ static void durations(void **state)
         assert_ok(clock_parse_duration(good[i].text, &ms, &err), &err);
         assert_int_equal(ms, good[i].ms);
     }
-    static const char *const bad[] = {"", "5", "h", "5 m", "1h1d", "1h1h", "1.5h", "5mm", "--5m", "99999999999999999999w", "9999999999999999w"};
+    static const char *const bad[] = {"",
+                                      "5",
+                                      "h",
+                                      "5 m",
+                                      "1h1d",
+                                      "1h1h",
+                                      "1.5h",
+                                      "5mm",
+                                      "--5m",
+                                      "99999999999999999999w",
+                                      "9999999999999999w"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_fails(clock_parse_duration(bad[i], &ms, &err), &err, ERR_INVALID, "expected a duration");
 }
@@ -154,9 +175,12 @@ static void backoff_doubles_within_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(civil_dates_and_days),      cmocka_unit_test(rfc3339_texts),
-        cmocka_unit_test(rfc3339_refuses),           cmocka_unit_test(durations),
-        cmocka_unit_test(fake_clock_moves_only_when_told), cmocka_unit_test(system_clock_runs_forward),
+        cmocka_unit_test(civil_dates_and_days),
+        cmocka_unit_test(rfc3339_texts),
+        cmocka_unit_test(rfc3339_refuses),
+        cmocka_unit_test(durations),
+        cmocka_unit_test(fake_clock_moves_only_when_told),
+        cmocka_unit_test(system_clock_runs_forward),
         cmocka_unit_test(backoff_doubles_within_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

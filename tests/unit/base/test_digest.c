@@ -111,9 +111,15 @@ static void xxh64_vectors(void **state)
         size_t len;
         uint64_t seed, hash;
     } cases[] = {
-        {0, 0, 0xef46db3751d8e999},   {0, 2654435761u, 0xac75fda2929b17ef},   {1, 0, 0xe934a84adb052768},
-        {1, 2654435761u, 0x5014607643a9b4c3}, {4, 0, 0x9136a0dca57457ee},     {14, 0, 0x8282dcc4994e35c8},
-        {14, 2654435761u, 0xc3bd6bf63deb6df0}, {222, 0, 0xb641ae8cb691c174},  {222, 2654435761u, 0x20cb8ab7ae10c14a},
+        {0, 0, 0xef46db3751d8e999},
+        {0, 2654435761u, 0xac75fda2929b17ef},
+        {1, 0, 0xe934a84adb052768},
+        {1, 2654435761u, 0x5014607643a9b4c3},
+        {4, 0, 0x9136a0dca57457ee},
+        {14, 0, 0x8282dcc4994e35c8},
+        {14, 2654435761u, 0xc3bd6bf63deb6df0},
+        {222, 0, 0xb641ae8cb691c174},
+        {222, 2654435761u, 0x20cb8ab7ae10c14a},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_int_equal(xxh64(data, cases[i].len, cases[i].seed), cases[i].hash);
@@ -141,7 +147,8 @@ static void base64(void **state)
     (void)state;
     static const struct {
         const char *raw, *text; /* RFC 4648, section 10 */
-    } cases[] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"foobar", "Zm9vYmFy"}};
+    } cases[] = {{"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
+                 {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"foobar", "Zm9vYmFy"}};
     struct err err = ERR_INIT;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         _cleanup_free_ char *text = base64_encode(cases[i].raw, strlen(cases[i].raw));
@@ -152,7 +159,8 @@ static void base64(void **state)
         assert_int_equal(len, strlen(cases[i].raw));
         assert_memory_equal(raw, cases[i].raw, len);
     }
-    static const char *const bad[] = {"Zg", "Zg=", "Z===", "Zh==", "Zm9=", "Zm 9v", "=Zg=", "Zg==Zg==", "Zm-_"};
+    static const char *const bad[] = {"Zg",    "Zg=",  "Z===",     "Zh==", "Zm9=",
+                                      "Zm 9v", "=Zg=", "Zg==Zg==", "Zm-_"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint8_t *raw = NULL;
         size_t len;

@@ -10,8 +10,8 @@ static void classes_decide_exit_codes(void **state)
     static const struct {
         enum err_class class_;
         int code;
-    } cases[] = {{ERR_NONE, 0},       {ERR_RETRY, 75},   {ERR_CONFLICT, 75}, {ERR_EXISTS, 70},
-                 {ERR_NOTFOUND, 66},  {ERR_INVALID, 65}, {ERR_TERMINAL, 70}, {ERR_GONE, 70}};
+    } cases[] = {{ERR_NONE, 0},      {ERR_RETRY, 75},   {ERR_CONFLICT, 75}, {ERR_EXISTS, 70},
+                 {ERR_NOTFOUND, 66}, {ERR_INVALID, 65}, {ERR_TERMINAL, 70}, {ERR_GONE, 70}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct err err = {.class_ = cases[i].class_};
         assert_int_equal(err_exit_code(&err), cases[i].code);
@@ -55,8 +55,9 @@ static void http_statuses(void **state)
     static const struct {
         int status;
         enum err_class class_;
-    } cases[] = {{404, ERR_NOTFOUND}, {409, ERR_CONFLICT}, {412, ERR_CONFLICT}, {410, ERR_GONE}, {408, ERR_RETRY},
-                 {429, ERR_RETRY},    {500, ERR_RETRY},    {503, ERR_RETRY},    {400, ERR_INVALID}, {403, ERR_INVALID}};
+    } cases[] = {{404, ERR_NOTFOUND}, {409, ERR_CONFLICT}, {412, ERR_CONFLICT}, {410, ERR_GONE},
+                 {408, ERR_RETRY},    {429, ERR_RETRY},    {500, ERR_RETRY},    {503, ERR_RETRY},
+                 {400, ERR_INVALID},  {403, ERR_INVALID}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_int_equal(err_class_of_http(cases[i].status), cases[i].class_);
 }

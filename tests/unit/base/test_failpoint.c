@@ -38,7 +38,8 @@ static void kills_at_the_passage(void **state)
     static const struct {
         const char *setting;
         bool kills;
-    } cases[] = {{NULL, false}, {"a", true}, {"a:2", true}, {"a:3", false}, {"b", true}, {"c", false}, {"", false}};
+    } cases[] = {{NULL, false}, {"a", true},  {"a:2", true}, {"a:3", false},
+                 {"b", true},   {"c", false}, {"", false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int status = status_of_child(cases[i].setting, NULL);
         if (compiled_in && cases[i].kills) {

@@ -45,8 +45,10 @@ static void reads_up_to_the_maximum(void **state)
     assert_string_equal(text, "12345");
     assert_int_equal(len, 5);
     char *untouched = NULL;
-    assert_fails(fs_read_file(path, 4, &untouched, &len, &err), &err, ERR_INVALID, "larger than the maximum of 4 bytes");
-    assert_fails(fs_read_file(*state, 4, &untouched, &len, &err), &err, ERR_INVALID, "expected a file, found a folder");
+    assert_fails(fs_read_file(path, 4, &untouched, &len, &err), &err, ERR_INVALID,
+                 "larger than the maximum of 4 bytes");
+    assert_fails(fs_read_file(*state, 4, &untouched, &len, &err), &err, ERR_INVALID,
+                 "expected a file, found a folder");
     assert_null(untouched);
     _cleanup_free_ char *status = NULL; /* the kernel says its size is 0 */
     assert_ok(fs_read_file("/proc/self/status", 1 << 20, &status, &len, &err), &err);
@@ -151,7 +153,8 @@ static void symbolic_links_are_never_followed(void **state)
     _cleanup_free_ char *link_path = fs_join(*state, "tree/link"), *keep = fs_join(*state, "outside/keep");
     assert_int_equal(symlink(outside, link_path), 0);
     struct fs_list list = {0};
-    assert_fails(fs_list_tree(tree, &list, &err), &err, ERR_INVALID, "tree/link is neither a regular file nor a folder");
+    assert_fails(fs_list_tree(tree, &list, &err), &err, ERR_INVALID,
+                 "tree/link is neither a regular file nor a folder");
     assert_ok(fs_remove_tree(tree, &err), &err);
     assert_true(fs_exists(keep));
 }
@@ -161,7 +164,11 @@ static void names_join_and_are_safe(void **state)
     (void)state;
     static const struct {
         const char *a, *b, *joined;
-    } joins[] = {{"a", "b", "a/b"}, {"a/", "/b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"}, {"a//", "b/c", "a/b/c"}};
+    } joins[] = {{"a", "b", "a/b"},
+                 {"a/", "/b", "a/b"},
+                 {"/", "b", "/b"},
+                 {"", "b", "b"},
+                 {"a//", "b/c", "a/b/c"}};
     for (size_t i = 0; i < sizeof joins / sizeof joins[0]; i++) {
         _cleanup_free_ char *joined = fs_join(joins[i].a, joins[i].b);
         assert_string_equal(joined, joins[i].joined);
@@ -169,7 +176,8 @@ static void names_join_and_are_safe(void **state)
     static const char *const safe[] = {"a", "a/b.c", "...", "a b", "\xc3\xa4", ".hidden"};
     for (size_t i = 0; i < sizeof safe / sizeof safe[0]; i++)
         assert_true(fs_safe_relative(safe[i]));
-    static const char *const unsafe[] = {"", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b", "a\nb", "a\x7f", "\xff"};
+    static const char *const unsafe[] = {"",       "/a",  "a/",   "a//b", ".",     "..",
+                                         "a/../b", "./a", "a\\b", "a\nb", "a\x7f", "\xff"};
     for (size_t i = 0; i < sizeof unsafe / sizeof unsafe[0]; i++)
         assert_false(fs_safe_relative(unsafe[i]));
     char part[257];

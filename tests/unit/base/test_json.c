@@ -66,15 +66,20 @@ static void strict_where_cjson_is_lenient(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct err err = ERR_INIT;
         cJSON *tree = NULL;
-        assert_fails(json_parse(bad[i].text, strlen(bad[i].text), MAX, &tree, &err), &err, ERR_INVALID, bad[i].message);
+        assert_fails(json_parse(bad[i].text, strlen(bad[i].text), MAX, &tree, &err), &err, ERR_INVALID,
+                     bad[i].message);
         assert_null(tree);
     }
     struct err err = ERR_INIT;
     cJSON *tree;
-    assert_fails(json_parse("[1]\0", 4, MAX, &tree, &err), &err, ERR_INVALID, "byte 3: expected nothing after the document");
-    assert_fails(json_parse("\"a\0b\"", 5, MAX, &tree, &err), &err, ERR_INVALID, "byte 2: expected no unescaped control");
-    assert_fails(json_parse("[1,2,3]", 7, 6, &tree, &err), &err, ERR_INVALID, "7 bytes: larger than the maximum of 6");
-    assert_fails(json_parse_file("/nonexistent/x.json", MAX, &tree, &err), &err, ERR_NOTFOUND, "/nonexistent/x.json");
+    assert_fails(json_parse("[1]\0", 4, MAX, &tree, &err), &err, ERR_INVALID,
+                 "byte 3: expected nothing after the document");
+    assert_fails(json_parse("\"a\0b\"", 5, MAX, &tree, &err), &err, ERR_INVALID,
+                 "byte 2: expected no unescaped control");
+    assert_fails(json_parse("[1,2,3]", 7, 6, &tree, &err), &err, ERR_INVALID,
+                 "7 bytes: larger than the maximum of 6");
+    assert_fails(json_parse_file("/nonexistent/x.json", MAX, &tree, &err), &err, ERR_NOTFOUND,
+                 "/nonexistent/x.json");
 }
 
 static void nesting_up_to_the_limit(void **state)
@@ -126,8 +131,9 @@ static void accepts_what_is_valid(void **state)
 static void getters_name_the_field(void **state)
 {
     (void)state;
-    _cleanup_json_ cJSON *o = parse("{\"s\":\"x\",\"n\":3,\"f\":1.5,\"big\":\"9007199254740993\",\"b\":true,\"o\":{},\"a\":[],"
-                                    "\"z\":null,\"huge\":1e300}");
+    _cleanup_json_ cJSON *o =
+        parse("{\"s\":\"x\",\"n\":3,\"f\":1.5,\"big\":\"9007199254740993\",\"b\":true,\"o\":{},\"a\":[],"
+              "\"z\":null,\"huge\":1e300}");
     struct json_path spec = {.key = "spec"}, steps = {.parent = &spec, .key = "steps"},
                      step = {.parent = &steps, .index = 3};
     struct err err = ERR_INIT;
@@ -148,13 +154,19 @@ static void getters_name_the_field(void **state)
     assert_true(b);
     assert_ok(json_get_object(o, &step, "o", &c, &err), &err);
     assert_ok(json_get_array(o, &step, "a", &c, &err), &err);
-    assert_fails(json_get_string(o, &step, "n", &s, &err), &err, ERR_INVALID, "spec.steps[3].n: expected a text, found the number 3");
-    assert_fails(json_get_int(o, &step, "f", &n, &err), &err, ERR_INVALID, "spec.steps[3].f: expected a whole number, found the number 1.5");
+    assert_fails(json_get_string(o, &step, "n", &s, &err), &err, ERR_INVALID,
+                 "spec.steps[3].n: expected a text, found the number 3");
+    assert_fails(json_get_int(o, &step, "f", &n, &err), &err, ERR_INVALID,
+                 "spec.steps[3].f: expected a whole number, found the number 1.5");
     assert_fails(json_get_int(o, &step, "s", &n, &err), &err, ERR_INVALID, "found the text \"x\"");
-    assert_fails(json_get_int(o, &step, "huge", &n, &err), &err, ERR_INVALID, "as a text when beyond 2^53, found the number 1e+300");
-    assert_fails(json_get_bool(o, &step, "z", &b, &err), &err, ERR_INVALID, "expected true or false, found null");
-    assert_fails(json_get_double(o, &step, "b", &d, &err), &err, ERR_INVALID, "expected a number, found true");
-    assert_fails(json_get_object(o, NULL, "a", &c, &err), &err, ERR_INVALID, "a: expected an object, found a list");
+    assert_fails(json_get_int(o, &step, "huge", &n, &err), &err, ERR_INVALID,
+                 "as a text when beyond 2^53, found the number 1e+300");
+    assert_fails(json_get_bool(o, &step, "z", &b, &err), &err, ERR_INVALID,
+                 "expected true or false, found null");
+    assert_fails(json_get_double(o, &step, "b", &d, &err), &err, ERR_INVALID,
+                 "expected a number, found true");
+    assert_fails(json_get_object(o, NULL, "a", &c, &err), &err, ERR_INVALID,
+                 "a: expected an object, found a list");
     assert_int_equal(json_get_array(o, &step, "no", &c, &err), -1);
     assert_string_equal(err.msg, "spec.steps[3].no: required, but missing; expected a list");
     assert_int_equal(err_exit_code(&err), EXITCODE_CONFIG);
@@ -165,15 +177,18 @@ static void getters_name_the_field(void **state)
     assert_int_equal(n, -5);
     assert_ok(json_get_object_or(o, &step, "no", &c, &err), &err);
     assert_null(c);
-    assert_fails(json_get_bool_or(o, &step, "s", true, &b, &err), &err, ERR_INVALID, "expected true or false");
-    assert_fails(json_get_array_or(o, &step, "o", &c, &err), &err, ERR_INVALID, "expected a list, found an object");
+    assert_fails(json_get_bool_or(o, &step, "s", true, &b, &err), &err, ERR_INVALID,
+                 "expected true or false");
+    assert_fails(json_get_array_or(o, &step, "o", &c, &err), &err, ERR_INVALID,
+                 "expected a list, found an object");
 }
 
 static void unknown_fields_get_a_suggestion(void **state)
 {
     (void)state;
     static const char *const keys[] = {"workers", "seed", NULL};
-    _cleanup_json_ cJSON *good = parse("{\"seed\":1}"), *typo = parse("{\"wrokers\":1}"), *other = parse("{\"not.known\":1}");
+    _cleanup_json_ cJSON *good = parse("{\"seed\":1}"), *typo = parse("{\"wrokers\":1}"),
+                         *other = parse("{\"not.known\":1}");
     struct json_path spec = {.key = "spec"};
     struct err err = ERR_INIT;
     assert_ok(json_only_keys(good, &spec, keys, &err), &err);
@@ -237,7 +252,8 @@ static void numbers_as_rfc8785_appendix_b(void **state)
         {0x41b3de4355555557, "333333333.33333343"},
         {0xbecbf647612f3696, "-0.0000033333333333333333"},
         {0x43143ff3c1cb0959, "1424953923781206.2"},
-        {0x3d30000000000000, "5.684341886080802e-14"}, /* 2^-44: the nearest 16 digits do not read back, their successor does */
+        {0x3d30000000000000,
+         "5.684341886080802e-14"}, /* 2^-44: the nearest 16 digits do not read back, their successor does */
     };
     char text[32];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -269,16 +285,18 @@ static void keys_sorted_by_utf16_units(void **state)
 {
     (void)state;
     /* RFC 8785, section 3.2.3 */
-    _cleanup_json_ cJSON *tree = parse("{\"\\u20ac\":\"Euro Sign\",\"\\r\":\"Carriage Return\",\"\\ufb33\":\"Hebrew Letter Dalet With "
-                                       "Dagesh\",\"1\":\"One\",\"\\ud83d\\ude00\":\"Emoji: Grinning Face\",\"\\u0080\":\"Control\","
-                                       "\"\\u00f6\":\"Latin Small Letter O With Diaeresis\"}");
+    _cleanup_json_ cJSON *tree =
+        parse("{\"\\u20ac\":\"Euro Sign\",\"\\r\":\"Carriage Return\",\"\\ufb33\":\"Hebrew Letter Dalet With "
+              "Dagesh\",\"1\":\"One\",\"\\ud83d\\ude00\":\"Emoji: Grinning Face\",\"\\u0080\":\"Control\","
+              "\"\\u00f6\":\"Latin Small Letter O With Diaeresis\"}");
     _cleanup_buf_ struct buf out = BUF_INIT(MAX);
     struct err err = ERR_INIT;
     assert_ok(json_canonical(tree, &out, &err), &err);
-    assert_string_equal(buf_str(&out),
-                        "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\xc2\x80\":\"Control\",\"\xc3\xb6\":\"Latin Small Letter O With "
-                        "Diaeresis\",\"\xe2\x82\xac\":\"Euro Sign\",\"\xf0\x9f\x98\x80\":\"Emoji: Grinning Face\","
-                        "\"\xef\xac\xb3\":\"Hebrew Letter Dalet With Dagesh\"}");
+    assert_string_equal(
+        buf_str(&out),
+        "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\xc2\x80\":\"Control\",\"\xc3\xb6\":\"Latin Small Letter O With "
+        "Diaeresis\",\"\xe2\x82\xac\":\"Euro Sign\",\"\xf0\x9f\x98\x80\":\"Emoji: Grinning Face\","
+        "\"\xef\xac\xb3\":\"Hebrew Letter Dalet With Dagesh\"}");
 }
 
 static void canonical_refuses_what_has_no_form(void **state)
@@ -314,8 +332,10 @@ static void building_and_pretty_printing(void **state)
     json_add(o, "empty", json_array());
     _cleanup_buf_ struct buf out = BUF_INIT(MAX);
     assert_int_equal(json_pretty(o, &out), 0);
-    assert_string_equal(buf_str(&out), "{\n  \"n\": 9007199254740992,\n  \"big\": \"9007199254740993\",\n  \"id\": \"7\",\n"
-                                       "  \"b\": false,\n  \"none\": null,\n  \"list\": [\n    0.1,\n    {}\n  ],\n  \"empty\": []\n}\n");
+    assert_string_equal(
+        buf_str(&out),
+        "{\n  \"n\": 9007199254740992,\n  \"big\": \"9007199254740993\",\n  \"id\": \"7\",\n"
+        "  \"b\": false,\n  \"none\": null,\n  \"list\": [\n    0.1,\n    {}\n  ],\n  \"empty\": []\n}\n");
     struct err err = ERR_INIT;
     char digest[DIGEST_HEX], expected[DIGEST_HEX];
     _cleanup_json_ cJSON *small = parse("{\"b\":1,\"a\":2}");

@@ -29,7 +29,8 @@ static char *captured(void (*emit)(void))
 static void emit_some(void)
 {
     log_debug("hidden", NULL);
-    log_warn("disk \"slow\"", "path", "/a\nb", "ms", LOG_INT(-12), "share", LOG_DBL(0.25), "none", (const char *)NULL, NULL);
+    log_warn("disk \"slow\"", "path", "/a\nb", "ms", LOG_INT(-12), "share", LOG_DBL(0.25), "none",
+             (const char *)NULL, NULL);
 }
 
 static void json_lines_carry_context_and_pairs(void **state)
@@ -42,8 +43,10 @@ static void json_lines_carry_context_and_pairs(void **state)
     struct err err = ERR_INIT;
     _cleanup_json_ cJSON *line = NULL;
     assert_ok(json_parse(text, strlen(text), 1 << 20, &line, &err), &err); /* exactly one line */
-    static const char *const expected[] = {"level", "warn",   "msg",   "disk \"slow\"", "run",  "r1", "step", "train",
-                                           "path",  "/a\nb", "ms",    "-12",           "share", "0.25", "none", ""};
+    static const char *const expected[] = {"level", "warn",  "msg",  "disk \"slow\"",
+                                           "run",   "r1",    "step", "train",
+                                           "path",  "/a\nb", "ms",   "-12",
+                                           "share", "0.25",  "none", ""};
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i += 2) {
         const char *value;
         assert_ok(json_get_string(line, NULL, expected[i], &value, &err), &err);
@@ -129,8 +132,10 @@ static void overlong_lines_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_lines_carry_context_and_pairs), cmocka_unit_test(text_lines_cannot_be_forged),
-        cmocka_unit_test(levels_filter),                      cmocka_unit_test(kept_copy_ends_at_its_maximum),
+        cmocka_unit_test(json_lines_carry_context_and_pairs),
+        cmocka_unit_test(text_lines_cannot_be_forged),
+        cmocka_unit_test(levels_filter),
+        cmocka_unit_test(kept_copy_ends_at_its_maximum),
         cmocka_unit_test(overlong_lines_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
