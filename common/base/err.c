@@ -15,7 +15,7 @@ static void begin(struct err *err, enum err_class class_, int exit_code, const c
     (void)snprintf(err->reason, sizeof err->reason, "%s", reason ? reason : "");
 }
 
-int err_set(struct err *err, enum err_class class_, const char *fmt, ...)
+int(err_set)(struct err *err, enum err_class class_, const char *fmt, ...)
 {
     begin(err, class_, 0, NULL);
     va_list ap;
@@ -25,7 +25,7 @@ int err_set(struct err *err, enum err_class class_, const char *fmt, ...)
     return -1;
 }
 
-int err_fail(struct err *err, enum err_class class_, int exit_code, const char *reason, const char *fmt, ...)
+int(err_fail)(struct err *err, enum err_class class_, int exit_code, const char *reason, const char *fmt, ...)
 {
     begin(err, class_, exit_code, reason);
     va_list ap;
@@ -62,7 +62,7 @@ static void append(struct err *err, int n, const char *tail)
         (void)snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %.*s", room, tail);
 }
 
-int err_errno(struct err *err, int e, const char *fmt, ...)
+int(err_errno)(struct err *err, int e, const char *fmt, ...)
 {
     begin(err, class_of_errno(e), EXITCODE_IO, NULL);
     va_list ap;
@@ -74,7 +74,7 @@ int err_errno(struct err *err, int e, const char *fmt, ...)
     return -1;
 }
 
-int err_wrap(struct err *err, const char *fmt, ...)
+int(err_wrap)(struct err *err, const char *fmt, ...)
 {
     if (err->class_ == ERR_NONE)
         BUG("err_wrap without an error");

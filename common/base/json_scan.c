@@ -225,10 +225,11 @@ static int by_text(const void *a, const void *b)
 /* The object whose keys begin at `first` is complete. */
 static int close_object(struct scan *s, size_t first)
 {
-    struct key *keys = s->keys + first;
     size_t n = s->n_keys - first;
-    if (n > 1)
-        qsort(keys, n, sizeof *keys, by_text);
+    if (n == 0)
+        return 0;
+    struct key *keys = s->keys + first;
+    qsort(keys, n, sizeof *keys, by_text);
     int r = 0;
     for (size_t i = 1; i < n && r == 0; i++) {
         if (strcmp(keys[i - 1].text, keys[i].text) == 0)
