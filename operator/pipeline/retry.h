@@ -33,7 +33,8 @@ enum {
 void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int64_t created_ms, int64_t now_ms, struct verdict *ret);
 /* A Job that failed and whose pods say nothing: by the pod failure policy's rule (0 disruption, 1 user, 2 infrastructure, 3 other). */
 void retry_classify_rule(int failed_rule, struct verdict *ret);
-/* Worker 0 left with exit code 0: FAIL_NONE and `ret_result` filled, or why it is no success. ret_result is initialised either way. */
+/* Worker 0 left with exit code 0: FAIL_NONE and `ret_result` filled, or why it is no success. ret_result is set either way and wants
+ * result_release(). */
 void retry_classify_result(const char *message, struct verdict *ret, struct result *ret_result);
 /* The higher of the two into `a`; the first of equals stays. */
 void retry_merge(struct verdict *a, const struct verdict *b);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cjson/cJSON.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,7 +49,8 @@ struct item_status { /* one per fan-out item; one per step without fan-out */
     int64_t finished_ms;           /* of the item; 0: not yet */
     int64_t attempt_started_ms;    /* START of the newest attempt was asked for */
     int64_t attempt_ended_ms;      /* its end was recorded; 0: not yet */
-    bool attempt_over;             /* nothing of it runs any more */
+    bool attempt_over;             /* nothing of it runs any more (true before the first) */
+    int64_t deleting_ms;           /* its removal was first seen; 0: not yet */
     int64_t gang_failed_ms;        /* first failed pod of a gang was seen; its class is still open */
     int64_t stop_at_ms;            /* when it was asked to end; 0: not */
     int64_t retry_at_ms;           /* Retrying: not before this time */
@@ -68,8 +70,11 @@ struct item_status { /* one per fan-out item; one per step without fan-out */
 };
 void item_status_init(struct item_status *i);
 void item_status_release(struct item_status *i);
-/* reason is an identifier; the message is cut. Either may be NULL. True if anything changed. */
+/* reason is an identifier; the message is cut, and cleaned of what is no text. Either may be NULL. True if anything changed. */
 bool item_status_explain(struct item_status *i, const char *reason, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+bool status_explain(char **reason, char **message, const char *new_reason, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+bool status_vexplain(char **reason, char **message, const char *new_reason, const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
 
 struct step_status {
     char *name;
@@ -80,6 +85,9 @@ struct step_status {
     bool expanded; /* the items are known and `when` was true; before that there is exactly one item */
     cJSON *axes;   /* fan-out: array of objects axis → string, one per item; NULL without fan-out */
 };
+
+/* Keeps the first n items, adds new ones. */
+void step_status_resize(struct step_status *s, size_t n);
 
 enum run_phase { PHASE_PENDING, PHASE_RUNNING, PHASE_SUSPENDED, PHASE_STOPPING, PHASE_FINALLY, PHASE_SUCCEEDED, PHASE_FAILED, PHASE_STOPPED };
 const char *run_phase_name(enum run_phase p);
