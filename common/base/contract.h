@@ -53,3 +53,9 @@
 #define LAYOUT_MEMO "memo"
 #define LAYOUT_SHARED "shared/sha256" /* content-addressed files that several artifacts share */
 #define LAYOUT_MODELS "models"        /* below the registry's root */
+
+/* Fields of a config that say where something is, not what: in no artifact's manifest and in no cache key. A list of string
+ * literals for an initialiser. */
+#define LOCATION_FIELDS                                                                                                              \
+    "source", "reference", "references", "referenceTables", "store", "registry", "uri", "url", "path", "endpoint", "credentialsSecret", \
+        "signingSecret", "caBundle"

@@ -67,6 +67,7 @@ void item_status_release(struct item_status *i)
     cJSON_Delete(i->values);
     i->outputs = i->values = NULL;
     i->from_run = xfree(i->from_run);
+    i->from_step = xfree(i->from_step);
     i->cache_key = xfree(i->cache_key);
 }
 
@@ -89,6 +90,7 @@ static void item_status_copy(const struct item_status *from, struct item_status 
     ret->outputs = dup_json(from->outputs);
     ret->values = dup_json(from->values);
     ret->from_run = dup_or_null(from->from_run);
+    ret->from_step = dup_or_null(from->from_step);
     ret->cache_key = dup_or_null(from->cache_key);
 }
 

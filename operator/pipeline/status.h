@@ -64,6 +64,7 @@ struct item_status { /* one per fan-out item; one per step without fan-out */
     cJSON *outputs;  /* name → digest; NULL */
     cJSON *values;   /* name → scalar; NULL */
     char *from_run;  /* producer's run UID if it is another run's (cache hit); NULL: this run */
+    char *from_step; /* producer's step if its name is another; NULL: this step */
     int64_t from_item;
     int from_restart;
     char *cache_key; /* hex; pure steps */
