@@ -162,6 +162,27 @@ bool item_status_explain(struct item_status *i, const char *reason, const char *
     return changed;
 }
 
+void item_status_note_cache(struct item_status *i, const char *fmt, ...)
+{
+    char *no_reason = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)status_vexplain(&no_reason, &i->cache_note, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void item_status_forget_result(struct item_status *i)
+{
+    cJSON_Delete(i->outputs);
+    cJSON_Delete(i->values);
+    i->outputs = i->values = NULL;
+    i->from_run = xfree(i->from_run);
+    i->from_step = xfree(i->from_step);
+    i->from_item = i->from_restart = 0;
+    i->cache_note = xfree(i->cache_note);
+    i->cache_key = xfree(i->cache_key);
+}
+
 /* --- runs -------------------------------------------------------------------------------------------- */
 
 void run_status_init(struct run_status *s)

@@ -74,6 +74,9 @@ void item_status_release(struct item_status *i);
 /* reason is an identifier; the message is cut, and cleaned of what is no text. Either may be NULL. True if anything changed. */
 bool item_status_explain(struct item_status *i, const char *reason, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+void item_status_note_cache(struct item_status *i, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The result is forgotten: outputs, values, where they came from, the cache's word. */
+void item_status_forget_result(struct item_status *i);
 bool status_explain(char **reason, char **message, const char *new_reason, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool status_vexplain(char **reason, char **message, const char *new_reason, const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
 
@@ -101,6 +104,7 @@ struct run_status {
     int64_t started_ms, finished_ms; /* 0: not yet */
     struct stopwatch clock;  /* runSeconds: stands still while suspended, queued or waiting for approval */
     enum run_stop stopping;  /* asked for, or because of gpuHours; stays until a restart */
+    bool out_of_time;        /* limits.runSeconds has passed: the run fails; stays until a restart */
     char *observed_restart;  /* id of the newest restart acted upon; NULL */
     struct step_status *steps; /* as in the pipeline */
     size_t n_steps;

@@ -210,6 +210,8 @@ int run_status_to_json(const struct run_status *s, cJSON **ret, struct err *err)
     add_stopwatch(o, "clock", &s->clock);
     if (s->stopping != RUN_STOP_NONE)
         json_add_string(o, "stopping", s->stopping == RUN_STOP_NOW ? "Now" : "Graceful");
+    if (s->out_of_time)
+        json_add_bool(o, "outOfTime", true);
     add_text(o, "observedRestart", s->observed_restart);
     cJSON *steps = json_array();
     json_add(o, "steps", steps);
@@ -431,7 +433,7 @@ int run_status_from_json(const cJSON *json, const struct pipeline *p, struct run
     if (get_name(json, NULL, "phase", phase_name_of, PHASE_STOPPED + 1, &phase, err) < 0 || get_text(json, NULL, "reason", &s.reason, err) < 0 ||
         get_text(json, NULL, "message", &s.message, err) < 0 || get_time(json, NULL, "started", &s.started_ms, err) < 0 ||
         get_time(json, NULL, "finished", &s.finished_ms, err) < 0 || get_stopwatch(json, NULL, "clock", &s.clock, err) < 0 ||
-        json_get_string_or(json, NULL, "stopping", "", &stopping, err) < 0 || get_text(json, NULL, "observedRestart", &s.observed_restart, err) < 0 ||
+        json_get_string_or(json, NULL, "stopping", "", &stopping, err) < 0 || json_get_bool_or(json, NULL, "outOfTime", false, &s.out_of_time, err) < 0 || get_text(json, NULL, "observedRestart", &s.observed_restart, err) < 0 ||
         json_get_array_or(json, NULL, "steps", &steps, err) < 0)
         return -1;
     s.phase = (enum run_phase)phase;
