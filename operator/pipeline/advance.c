@@ -28,6 +28,8 @@ static void finish_item(struct planning *pl, struct item_status *item, enum step
     item->retry_at_ms = 0;
 }
 
+static void repeat_start(struct planning *pl, size_t s, int64_t i);
+
 /* --- ends without a start ----------------------------------------------------------------------------------- */
 
 static void close_items(struct planning *pl, size_t s)
@@ -39,6 +41,8 @@ static void close_items(struct planning *pl, size_t s)
                                                               : "another step has failed";
     for (size_t i = 0; i < st->n_items; i++) {
         struct item_status *item = &st->items[i];
+        if (item->state == STATE_RUNNING)
+            repeat_start(pl, s, (int64_t)i);
         if (step_state_finished(item->state) || item->state == STATE_RUNNING)
             continue;
         bool tried = item->state == STATE_RETRYING;
@@ -58,29 +62,45 @@ static void skip_step(struct planning *pl, size_t s, const char *reason, const c
     }
 }
 
-static void fail_item_as_user(struct planning *pl, struct item_status *item, const struct err *err)
+static void fail_item(struct planning *pl, struct item_status *item, const struct err *err)
 {
     finish_item(pl, item, STATE_FAILED);
     item->fail = FAIL_USER;
     (void)item_status_explain(item, err->reason[0] ? err->reason : "ConfigInvalid", "%s", err->msg);
 }
 
+static void fail_step(struct planning *pl, size_t s, const struct err *err)
+{
+    struct step_status *st = state_of(pl, s);
+    for (size_t i = 0; i < st->n_items; i++)
+        if (!step_state_finished(st->items[i].state))
+            fail_item(pl, &st->items[i], err);
+}
+
 /* --- predecessors ---------------------------------------------------------------------------------------------- */
 
 enum readiness { WAITS, SKIPS, GOES };
+
+static bool takes_from(const struct step *def, size_t producer)
+{
+    for (size_t i = 0; i < def->n_inputs; i++)
+        if (def->inputs[i].from == producer)
+            return true;
+    return false;
+}
 
 /* Why it cannot go on stands in `why`. Finally steps also outlive predecessors that failed. */
 static enum readiness readiness_of(const struct planning *pl, size_t s, struct buf *why)
 {
     bool waits = false;
     const char *skipped_by = NULL;
-    for (size_t i = 0; i < pl->deps->of[s].n; i++) {
-        const struct dep *d = &pl->deps->of[s].items[i];
-        const struct step_status *before = state_of(pl, d->step);
+    for (size_t i = 0; i < pl->dag.needs[s].n; i++) {
+        size_t need = pl->dag.needs[s].steps[i];
+        const struct step_status *before = state_of(pl, need);
         if (!step_state_finished(before->state)) {
             (void)buf_addf(why, "%s%s", waits ? ", " : "waits for ", before->name);
             waits = true;
-        } else if (d->data && !step_state_done(before->state)) {
+        } else if (takes_from(def_of(pl, s), need) && !step_state_done(before->state)) {
             skipped_by = before->name;
         }
     }
@@ -111,7 +131,7 @@ static bool open_step(struct planning *pl, size_t s)
     bool go = true;
     if (def->when && expr_eval_bool(def->when, &scope, &go, &err) < 0) {
         (void)err_wrap(&err, "when");
-        fail_item_as_user(pl, &st->items[0], &err);
+        fail_step(pl, s, &err);
         return false;
     }
     if (!go) {
@@ -120,7 +140,7 @@ static bool open_step(struct planning *pl, size_t s)
         return false;
     }
     if (fanout_expand(def, st, &scope, &err) < 0) {
-        fail_item_as_user(pl, &st->items[0], &err);
+        fail_step(pl, s, &err);
         return false;
     }
     return true;
@@ -150,7 +170,7 @@ static void take_hit(struct planning *pl, size_t s, int64_t i, const cJSON *reco
 }
 
 /* Why a step is not even looked up; NULL: it is. */
-static const char *not_cacheable(const struct planning *pl, const struct step *def, const struct item_status *item, const cJSON *config)
+static const char *not_cacheable(const struct planning *pl, const struct step *def, const cJSON *config)
 {
     if (pl->options->cache_disabled)
         return "not cached: the cache is switched off for this run";
@@ -158,8 +178,6 @@ static const char *not_cacheable(const struct planning *pl, const struct step *d
         return def->kind == STEP_CONTAINER ? "not cached: cache.enabled: true is not written" : "not cached: cache.enabled is false";
     if (def->kind == STEP_CONTAINER && !cachekey_image_pinned(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "image"))))
         return "not-cached: image not pinned";
-    if (item->cache_bypass)
-        return "not cached: the step was asked for again";
     return NULL;
 }
 
@@ -183,20 +201,19 @@ static bool look_up(struct planning *pl, size_t s, int64_t i, const struct job *
     struct item_status *item = &state_of(pl, s)->items[i];
     _cleanup_json_ cJSON *parts = NULL;
     char key[DIGEST_HEX];
-    const char *no = not_cacheable(pl, def, item, job->config);
-    bool storable = !no || item->cache_bypass;
-    if (no)
+    const char *no = not_cacheable(pl, def, job->config);
+    if (no) {
         item_status_note_cache(item, "%s", no);
-    if (pl->options->cache_disabled || !def->cache_enabled || !storable)
         return false;
+    }
     if (cachekey_compute(def, job, pl->options, key, &parts, err) < 0)
-        return false;
-    if (def->kind == STEP_CONTAINER && !cachekey_image_pinned(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job->config, "image"))))
         return false;
     free(item->cache_key);
     item->cache_key = xstrdup(key);
-    if (no)
+    if (item->cache_bypass) {
+        item_status_note_cache(item, "not cached: the step was asked for again");
         return false;
+    }
     const cJSON *record = cache_find(&pl->cache, def->name, fanout_is(def), key);
     if (!record) {
         explain_miss(pl, s, i, parts);
@@ -225,13 +242,13 @@ static void prepare_item(struct planning *pl, size_t s, int64_t i)
     struct err err = ERR_INIT;
     struct job job = {0};
     if (build(pl, s, i, item->attempt + 1, &job, &err) < 0) {
-        fail_item_as_user(pl, item, &err);
+        fail_item(pl, item, &err);
         return;
     }
     bool hit = cachekey_is_pure(def_of(pl, s)) && look_up(pl, s, i, &job, &err);
     job_release(&job);
     if (err_is_set(&err))
-        fail_item_as_user(pl, item, &err);
+        fail_item(pl, item, &err);
     else if (!hit)
         item->state = STATE_READY;
 }
@@ -265,7 +282,7 @@ static void start_item(struct planning *pl, size_t s, int64_t i)
     struct err err = ERR_INIT;
     struct job job = {0};
     if (build(pl, s, i, attempt, &job, &err) < 0) {
-        fail_item_as_user(pl, item, &err);
+        fail_item(pl, item, &err);
         return;
     }
     _cleanup_free_ char *why = item->state == STATE_RETRYING ? xasprintf("attempt %d, after: %.600s", attempt, item->message ? item->message : "")
@@ -294,9 +311,14 @@ static void repeat_start(struct planning *pl, size_t s, int64_t i)
     struct item_status *item = &state_of(pl, s)->items[i];
     struct err err = ERR_INIT;
     struct job job = {0};
-    if (item->stop_at_ms || planning_find(pl, s, i, item->attempt) || build(pl, s, i, item->attempt, &job, &err) < 0)
+    if (item->stop_at_ms || planning_find(pl, s, i, item->attempt))
         return;
-    planning_start(pl, &job, "not seen yet");
+    if (build(pl, s, i, item->attempt, &job, &err) == 0) {
+        planning_start(pl, &job, "not seen yet");
+    } else if (control_closes(pl, s)) { /* what it reads is lost and will not be made again */
+        item->attempt_ended_ms = pl->now_ms;
+        fail_item(pl, item, &err);
+    }
 }
 
 static void try_start(struct planning *pl, size_t s, int64_t i)
@@ -326,7 +348,7 @@ static void advance_item(struct planning *pl, size_t s, int64_t i)
         prepare_item(pl, s, i);
     if ((item->state == STATE_READY || item->state == STATE_RETRYING) && !pl->suspended)
         try_start(pl, s, i);
-    else if (item->state == STATE_RUNNING && item->attempt_started_ms < pl->now_ms)
+    else if (item->state == STATE_RUNNING)
         repeat_start(pl, s, i);
 }
 
@@ -338,7 +360,7 @@ static void await_approval(struct planning *pl, size_t s)
     struct err err = ERR_INIT;
     struct job job = {0};
     if (build(pl, s, 0, 0, &job, &err) < 0) {
-        fail_item_as_user(pl, item, &err);
+        fail_item(pl, item, &err);
         return;
     }
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job.config, "message"));
@@ -353,14 +375,12 @@ static void await_approval(struct planning *pl, size_t s)
 static void advance_step(struct planning *pl, size_t s)
 {
     struct step_status *st = state_of(pl, s);
-    if (step_state_finished(st->state) && live_items(st) == 0)
+    if (step_state_finished(st->state))
         return;
     if (control_closes(pl, s)) {
         close_items(pl, s);
         return;
     }
-    if (step_state_finished(st->state))
-        return;
     _cleanup_buf_ struct buf why = BUF_INIT(LIMIT_MESSAGE_BYTES);
     switch (readiness_of(pl, s, &why)) {
     case WAITS:
@@ -383,8 +403,8 @@ static void advance_step(struct planning *pl, size_t s)
 
 void advance_steps(struct planning *pl, bool finally)
 {
-    for (size_t k = 0; k < pl->deps->n; k++) {
-        size_t s = pl->deps->order[k];
+    for (size_t k = 0; k < pl->dag.n; k++) {
+        size_t s = pl->dag.order[k];
         if (def_of(pl, s)->finally != finally)
             continue;
         advance_step(pl, s);

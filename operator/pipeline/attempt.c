@@ -128,7 +128,7 @@ static bool has_needed_outputs(const struct planning *pl, size_t step, const str
 static void store_in_cache(struct planning *pl, size_t step, int64_t index, struct item_status *item)
 {
     const struct step *def = &pl->pipeline->steps[step];
-    if (!item->cache_key || pl->options->cache_disabled || !def->cache_enabled)
+    if (!item->cache_key)
         return;
     /* The parts are made anew, not kept in the status: nothing that went into them has changed since. */
     struct err err = ERR_INIT;

@@ -45,11 +45,9 @@ static void reset_item(struct planning *pl, struct item_status *item, const stru
 static struct reset reset_of(const struct planning *pl, size_t s, const bool *named, const bool *redone)
 {
     struct reset r = {.named = named[s], .redo = named[s] || pl->pipeline->steps[s].finally};
-    for (size_t i = 0; i < pl->deps->of[s].n; i++) {
-        const struct dep *d = &pl->deps->of[s].items[i];
-        r.redo = r.redo || redone[d->step];
-        r.inputs_change = r.inputs_change || (d->data && redone[d->step]);
-    }
+    for (size_t i = 0; i < pl->dag.needs[s].n; i++)
+        r.inputs_change = r.inputs_change || redone[pl->dag.needs[s].steps[i]];
+    r.redo = r.redo || r.inputs_change;
     return r;
 }
 
@@ -105,9 +103,11 @@ void control_restart(struct planning *pl)
         marks[s] = named[s] || state == STATE_FAILED || state == STATE_STOPPED || has_failed_item(&status->steps[s]) ||
                    (pl->pipeline->steps[s].finally && state != STATE_WAITING);
     }
-    deps_mark_downstream(pl->deps, marks);
+    for (size_t s = 0; s < n; s++)
+        if (marks[s])
+            dag_mark_dependants(&pl->dag, s, marks);
     for (size_t k = 0; k < n; k++) {
-        size_t s = pl->deps->order[k];
+        size_t s = pl->dag.order[k];
         if (!marks[s])
             continue;
         struct reset r = reset_of(pl, s, named, redone);

@@ -172,9 +172,8 @@ static int add_input(const struct run_spec *run, const struct step_status *produ
     return 0;
 }
 
-int jobspec_inputs(const struct pipeline *p, const struct run_spec *run, const struct run_status *status, const struct step *step, cJSON **ret, struct err *err)
+int jobspec_inputs(const struct run_spec *run, const struct run_status *status, const struct step *step, cJSON **ret, struct err *err)
 {
-    (void)p;
     _cleanup_json_ cJSON *inputs = json_object();
     for (size_t i = 0; i < step->n_inputs; i++)
         if (add_input(run, &status->steps[step->inputs[i].from], &step->inputs[i], inputs, err) < 0)
@@ -202,7 +201,7 @@ int jobspec_build(const struct pipeline *p, const struct run_spec *run, const st
     const struct step *def = &p->steps[step];
     const struct item_status *state = &status->steps[step].items[item];
     struct job job = {.step = step, .item = item, .restart = state->restart, .attempt = attempt};
-    if (params_resolve_body(p, def, scope, &job.config, err) < 0 || jobspec_inputs(p, run, status, def, &job.inputs, err) < 0 ||
+    if (params_resolve_body(p, def, scope, &job.config, err) < 0 || jobspec_inputs(run, status, def, &job.inputs, err) < 0 ||
         check_size(&job, err) < 0) {
         job_release(&job);
         return err_wrap(err, "step %s", def->name);

@@ -45,7 +45,7 @@ void jobspec_resources(const struct step *step, const struct item_status *item, 
 /* Names and values that expressions and references of the step may use. `steps` of the scope is owned by the caller. */
 cJSON *jobspec_steps_scope(const struct pipeline *p, const struct run_status *status);
 /* The inputs document. Only inputs whose producers are done may be asked for. */
-int jobspec_inputs(const struct pipeline *p, const struct run_spec *run, const struct run_status *status, const struct step *step, cJSON **ret, struct err *err);
+int jobspec_inputs(const struct run_spec *run, const struct run_status *status, const struct step *step, cJSON **ret, struct err *err);
 /* The whole job of the item's attempt. Config and inputs together beyond LIMIT_CONFIG_BYTES are ERR_INVALID. */
 int jobspec_build(const struct pipeline *p, const struct run_spec *run, const struct run_status *status, size_t step, int64_t item, int attempt,
                   const struct expr_scope *scope, const struct plan_options *options, struct job *ret, struct err *err);

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "operator/pipeline/cache.h"
-#include "operator/pipeline/deps.h"
+#include "operator/pipeline/dag.h"
 #include "operator/pipeline/plan.h"
 
 struct planning {
@@ -18,7 +18,7 @@ struct planning {
     struct run_status *status; /* of the plan being made */
     struct plan *plan;
     struct cache_view cache;
-    struct deps *deps;
+    struct dag dag;
     cJSON *params;
     cJSON *steps_scope; /* see planning_scope(); NULL: to be made again */
     size_t *first_of, *next_of; /* chains of observed attempts by step; index + 1, 0 ends */
@@ -65,4 +65,4 @@ void control_rerun_producers(struct planning *pl, size_t step, const struct item
 void advance_steps(struct planning *pl, bool finally);
 
 /* --- events.c ------------------------------------------------------------------------------------------------------ */
-void events_of_difference(const struct pipeline *p, const struct run_status *before, struct plan *plan);
+void events_of_difference(const struct run_status *before, struct plan *plan);
