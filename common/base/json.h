@@ -15,6 +15,15 @@
 #include "common/base/cleanup.h"
 #include "common/base/err.h"
 
+#ifdef __clang_analyzer__ /* it does not see that cJSON's questions answer "no" for NULL */
+#define cJSON_IsString(v) ((v) && (cJSON_IsString)(v))
+#define cJSON_IsNumber(v) ((v) && (cJSON_IsNumber)(v))
+#define cJSON_IsBool(v) ((v) && (cJSON_IsBool)(v))
+#define cJSON_IsTrue(v) ((v) && (cJSON_IsTrue)(v))
+#define cJSON_IsObject(v) ((v) && (cJSON_IsObject)(v))
+#define cJSON_IsArray(v) ((v) && (cJSON_IsArray)(v))
+#endif
+
 struct json_path {
     const struct json_path *parent;
     const char *key; /* NULL: an array index */

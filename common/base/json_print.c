@@ -116,7 +116,7 @@ void json_format_double(double value, char ret[static 32])
         return;
     }
     const char *sign = value < 0 ? "-" : "";
-    struct decimal d;
+    struct decimal d = {.n = 0};
     shortest(fabs(value), &d);
     if (d.point > 21 || d.point < -5) {
         char exponent_sign = d.point > 0 ? '+' : '-';

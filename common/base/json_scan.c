@@ -165,7 +165,7 @@ static int scan_escape(struct scan *s, struct buf *out)
     if (!at(s, 'u'))
         return fail_at(s, s->p, "an escape such as \\n or \\u00e4");
     s->p++;
-    uint32_t c, low;
+    uint32_t c = 0, low = 0;
     if (scan_unit(s, &c) < 0)
         return -1;
     if (c >= 0xd800 && c < 0xdc00) {

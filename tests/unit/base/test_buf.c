@@ -67,12 +67,9 @@ static void arrays_grow_by_doubling(void **state)
     assert_int_equal(capacity, 1024);
     assert_int_equal(items[999], 999);
     assert_null(xfree(items));
-    char *s = xstrndup("abcdef", 3);
-    assert_string_equal(s, "abc");
-    s = xfree(s);
-    s = xasprintf("%s-%d", "a", 7);
-    assert_string_equal(s, "a-7");
-    s = xfree(s);
+    _cleanup_free_ char *part = xstrndup("abcdef", 3), *printed = xasprintf("%s-%d", "a", 7);
+    assert_string_equal(part, "abc");
+    assert_string_equal(printed, "a-7");
 }
 
 int main(void)

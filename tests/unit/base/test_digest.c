@@ -48,10 +48,9 @@ static void sha256_of_files(void **state)
     assert_fails(sha256_file(path, hex, &size, &err), &err, ERR_NOTFOUND, "data: No such file");
     assert_fails(sha256_file(dir, hex, &size, &err), &err, ERR_INVALID, "expected a regular file");
     /* One million times "a": the long example of FIPS 180-4; it spans several reads. */
-    _cleanup_free_ char *data = malloc(1000000);
-    assert_non_null(data);
-    memset(data, 'a', 1000000);
-    assert_ok(fs_write_atomic(path, data, 1000000, &err), &err);
+    static char data[1000000];
+    memset(data, 'a', sizeof data);
+    assert_ok(fs_write_atomic(path, data, sizeof data, &err), &err);
     assert_ok(sha256_file(path, hex, &size, &err), &err);
     assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     assert_int_equal(size, 1000000);

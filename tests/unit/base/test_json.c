@@ -4,6 +4,7 @@
 #include "common/base/digest.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
+#include "common/base/text.h"
 #include "tests/unit/unit.h"
 
 enum { MAX = 1 << 20 };
@@ -275,7 +276,8 @@ static void any_number_reads_back(void **state)
         if (!isfinite(v))
             continue;
         json_format_double(v, text);
-        assert_int_equal(sscanf(text, "%lf", &back), 1);
+        struct err err = ERR_INIT;
+        assert_ok(text_parse_double(text, &back, &err), &err);
         if (back != v)
             fail_msg("%s reads back as %.17g, expected %.17g", text, back, v);
     }
