@@ -77,6 +77,8 @@ void http_response_release(struct http_response *r);
 bool http_header(const struct http_response *r, const char *name, const char **ret, size_t *ret_len);
 /* The same, copied; NULL if absent. Caller frees. */
 char *http_header_dup(const struct http_response *r, const char *name);
+/* A header that holds an HTTP date ("Date", "Last-Modified") as wall milliseconds; -1 if absent or unreadable. */
+int64_t http_date_ms(const struct http_response *r, const char *name);
 /* 2xx is success; else an error "what: HTTP 503 …" with the beginning of the body, class by err_class_of_http(). */
 int http_check(const struct http_response *r, const char *what, struct err *err);
 /* Seconds or an HTTP date → milliseconds from now (never negative); -1 if there is none. */

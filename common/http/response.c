@@ -47,6 +47,13 @@ char *http_header_dup(const struct http_response *r, const char *name)
     return http_header(r, name, &value, &len) ? xstrndup(value, len) : NULL;
 }
 
+int64_t http_date_ms(const struct http_response *r, const char *name)
+{
+    _cleanup_free_ char *value = http_header_dup(r, name);
+    time_t date = value ? curl_getdate(value, NULL) : -1;
+    return date < 0 ? -1 : (int64_t)date * 1000;
+}
+
 int http_check(const struct http_response *r, const char *what, struct err *err)
 {
     if (r->status >= 200 && r->status < 300)
