@@ -57,7 +57,7 @@ static void sql_and_c_agree(void **state)
     int64_t nulls;
     ok(table_query_int(t, &nulls, NULL, &err,
                        "SELECT count(*) FROM (SELECT trainyard_xxh64(CASE WHEN range %% 3 = 0 THEN range END, 0) AS h FROM range(300)) WHERE h IS NULL"));
-    assert_int_equal(nulls, 100);
+    assert_int_equal(nulls, 200);
     ok(fs_remove_tree(scratch, &err));
 }
 
