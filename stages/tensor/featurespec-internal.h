@@ -4,11 +4,10 @@
 #include "stages/tensor/featurespec.h"
 #include "stages/tensor/vocabulary.h"
 
-enum numeric_transform { TRANSFORM_NONE, TRANSFORM_LOG, TRANSFORM_LOG1P, TRANSFORM_SQRT };
-
 struct numeric {
     enum numeric_transform transform;
     bool missing_flag; /* a second dense input right after */
+    bool required;     /* a missing value is an error */
     bool clip;
     double fill, lowest, highest, offset, scale;
 };
@@ -44,5 +43,3 @@ struct featurespec {
     char **dense_names;
     struct feature **cat_features;
 };
-
-double featurespec_transform(enum numeric_transform t, double x); /* NaN: missing */

@@ -172,6 +172,14 @@ int featurespec_check(const struct featurespec *s, const struct column_batch *in
         if (in->columns[i].type != s->raw[i].type)
             return err_set(err, ERR_INVALID, "raw column '%s': expected type %s, got %s", s->raw[i].name, names[s->raw[i].type], names[in->columns[i].type]);
     }
+    for (size_t i = 0; i < s->n_features; i++) {
+        const struct feature *f = &s->features[i];
+        const struct column *c = &in->columns[f->input[0]];
+        for (size_t row = 0; f->is_numeric && f->numeric.required && row < in->n_rows; row++) {
+            if (!present(c, row) || isnan(featurespec_transform(f->numeric.transform, c->f64[row])))
+                return err_set(err, ERR_INVALID, "feature '%s' is missing (NULL or not finite) in row %zu of a batch, and its impute is none: choose mean, median or zero", f->name, row);
+        }
+    }
     return 0;
 }
 

@@ -8,14 +8,14 @@
  * feature-spec.json:
  *   version   1
  *   raw       [{name, sql, type: f64|i64|str, servingSql?}]
- *   features  [{name, raw, numeric: {fill, missingFlag, transform: none|log|log1p|sqrt, clip?: [low, high], offset, scale}}
+ *   features  [{name, raw, numeric: {fill, required?, missingFlag, transform: none|log|log1p|sqrt, clip?: [low, high], offset, scale}}
  *              {name, raw, categorical: {vocabulary: {function: xxh64, seed, oovBuckets, size}}}
  *              {name, raw, categorical: {values: [v…] | {from, to}}}
  *              {name, raw | cross: [raw…], categorical: {hash: {function: xxh64, seed, buckets}}}]
  *   label     {column|sql, type: binary|class|number|relevance, classes?}
  *   group, time, where, weight, rowKey, carry, carryDictionaries, source: see stages/featurize/fit.h
  * Numeric: NULL and what the transform makes non-finite is missing; x = transform(raw), or fill; clipped; (x − offset) / scale in double precision,
- * rounded once to float; a missing flag is the dense input after it. Values have one out-of-vocabulary id, 1. Hashes: featurehash.h; an
+ * rounded once to float; a missing flag is the dense input after it; where required, a missing value is an error. Values have one out-of-vocabulary id, 1. Hashes: featurehash.h; an
  * out-of-vocabulary value gets 1 + below(hash(value, seed), oovBuckets), a hashed one 1 + below(hash, buckets); a cross chains its
  * columns' hashes in order and is missing when one of them is. */
 #pragma once
@@ -71,6 +71,10 @@ int featurespec_apply(const struct featurespec *s, const struct column_batch *in
 /* The parts of apply, for callers that share a batch among threads: check once, reserve, then any ranges of rows at once. */
 int featurespec_check(const struct featurespec *s, const struct column_batch *in, struct err *err);
 void featurespec_apply_range(const struct featurespec *s, const struct column_batch *in, size_t first, size_t n, struct featurebatch *out);
+
+/* The first step of a numeric feature, shared with its fitting. NaN: missing. */
+enum numeric_transform { TRANSFORM_NONE, TRANSFORM_LOG, TRANSFORM_LOG1P, TRANSFORM_SQRT };
+double featurespec_transform(enum numeric_transform t, double x);
 
 /* From memory: takes the document (on failure too); vocabularies may be NULL when no feature has one. */
 struct safetensors;

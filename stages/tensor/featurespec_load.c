@@ -75,13 +75,13 @@ static int find_raw(const struct featurespec *s, const char *name, const struct 
 
 static int load_numeric(struct feature *f, const cJSON *o, const struct json_path *path, struct err *err)
 {
-    static const char *const keys[] = {"fill", "missingFlag", "transform", "clip", "offset", "scale", NULL};
+    static const char *const keys[] = {"fill", "required", "missingFlag", "transform", "clip", "offset", "scale", NULL};
     static const char *const transforms[] = {[TRANSFORM_NONE] = "none", [TRANSFORM_LOG] = "log", [TRANSFORM_LOG1P] = "log1p", [TRANSFORM_SQRT] = "sqrt"};
     struct numeric *p = &f->numeric;
     const char *transform;
     const cJSON *clip;
     if (json_only_keys(o, path, keys, err) < 0 || json_get_double(o, path, "fill", &p->fill, err) < 0 ||
-        json_get_bool(o, path, "missingFlag", &p->missing_flag, err) < 0 || json_get_string(o, path, "transform", &transform, err) < 0 ||
+        json_get_bool(o, path, "missingFlag", &p->missing_flag, err) < 0 || json_get_bool_or(o, path, "required", false, &p->required, err) < 0 || json_get_string(o, path, "transform", &transform, err) < 0 ||
         json_get_double(o, path, "offset", &p->offset, err) < 0 || json_get_double(o, path, "scale", &p->scale, err) < 0 ||
         json_get_array_or(o, path, "clip", &clip, err) < 0)
         return -1;

@@ -16,9 +16,9 @@ static int rows_of(const struct safetensors *f, const char *path, size_t *ret, s
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         const struct safetensors_tensor *t = safetensors_find(f, names[i]);
         if (t && t->rank >= 1) {
-            if (t->shape[0] > SHARD_ROWS)
+            if (t->shape[0] > SHARD_ROWS_MAX)
                 return err_fail(err, ERR_INVALID, EXITCODE_DATA, "shard", "%s: %lld rows, a shard has at most %d", path, (long long)t->shape[0],
-                                SHARD_ROWS);
+                                SHARD_ROWS_MAX);
             *ret = (size_t)t->shape[0];
             return 0;
         }
@@ -102,7 +102,7 @@ static void add(struct safetensors_tensor *tensors, size_t *n, const char *name,
 
 int shard_write(const char *path, const struct shard *s, struct err *err)
 {
-    if (s->n > SHARD_ROWS)
+    if (s->n > SHARD_ROWS_MAX)
         BUG("shard of %zu rows", s->n);
     _cleanup_free_ struct safetensors_tensor *tensors = xcalloc(6 + s->n_carry, sizeof *tensors);
     char **names = xcalloc(s->n_carry + 1, sizeof *names);

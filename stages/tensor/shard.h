@@ -1,4 +1,4 @@
-/* A shard: up to 65,536 transformed rows as one safetensors file; what featurize writes and training reads.
+/* A shard: transformed rows (65,536 by default) as one safetensors file; what featurize writes and training reads.
  *
  * dense F32[n,D] · cat I32[n,C] · label F32[n,L] · weight F32[n] · group I64[n] · row_key I64[n] · carry.<c> I32[n].
  * dense and cat are absent when their width is 0; label, weight, group and carry when the rows have none (NULL here: weight 1 each).
@@ -15,7 +15,7 @@
 #include "common/base/err.h"
 #include "stages/tensor/safetensors.h"
 
-enum { SHARD_ROWS = 65536 /* default, and maximum, of rows in a shard */ };
+enum { SHARD_ROWS = 65536 /* by default */, SHARD_ROWS_MAX = 1 << 24 };
 
 struct shard_carry {
     const char *name;     /* the column's, without "carry." */
