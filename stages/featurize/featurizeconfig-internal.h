@@ -5,8 +5,12 @@
 #include "stages/featurize/featurizeconfig.h"
 
 /* ERR_INVALID, exit 78, "featurize.x.y: …". */
-int config_fail(const struct json_path *path, struct err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int config_fail(const struct json_path *path, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Index of the text in the NULL-terminated list, `fallback` if absent. */
-int config_choice(const cJSON *o, const struct json_path *path, const char *key, const char *const *choices, int fallback, int *ret, struct err *err);
-int config_names(const cJSON *o, const struct json_path *path, const char *key, bool required, struct config_names *ret, struct err *err);
-int featurizeconfig_features(const cJSON *config, const struct json_path *root, struct featurizeconfig *c, struct err *err);
+int config_choice(const cJSON *o, const struct json_path *path, const char *key, const char *const *choices,
+                  int fallback, int *ret, struct err *err);
+int config_names(const cJSON *o, const struct json_path *path, const char *key, bool required,
+                 struct config_names *ret, struct err *err);
+int featurizeconfig_features(const cJSON *config, const struct json_path *root, struct featurizeconfig *c,
+                             struct err *err);

@@ -29,7 +29,7 @@ struct config_derive {
 
 struct config_feature {
     const char *name;
-    const char *column, *sql; /* exactly one, unless crossed */
+    const char *column, *sql;  /* exactly one, unless crossed */
     struct config_names cross; /* names of categorical features */
     bool numeric;
     /* numeric */
@@ -59,8 +59,8 @@ struct featurizeconfig {
     struct {
         enum split_by by;
         const char *column;
-        int64_t validation_ms, test_ms;   /* by time */
-        double validation, test;          /* by hash: shares */
+        int64_t validation_ms, test_ms; /* by time */
+        double validation, test;        /* by hash: shares */
         enum boundary boundary;
         int64_t folds, fold;
         const char *time_zone;

@@ -8,15 +8,19 @@
 
 enum { VOCABULARY_MAX = 100 * 1000 * 1000, VOCABULARY_SIZE = 100 * 1000 /* default */ };
 
-static int parse_numeric(const cJSON *o, const struct json_path *path, struct config_feature *f, struct err *err)
+static int parse_numeric(const cJSON *o, const struct json_path *path, struct config_feature *f,
+                         struct err *err)
 {
     static const char *const keys[] = {"impute", "missingFlag", "clip", "scale", "transform", NULL};
-    static const char *const imputes[] = {"none", "mean", "median", "zero", NULL}, *const scales[] = {"none", "standard", "minmax", "robust", NULL};
+    static const char *const imputes[] = {"none", "mean", "median", "zero", NULL},
+                             *const scales[] = {"none", "standard", "minmax", "robust", NULL};
     static const char *const transforms[] = {"none", "log", "log1p", "sqrt", NULL};
     const cJSON *clip;
     int impute, scale, transform;
-    if (json_only_keys(o, path, keys, err) < 0 || config_choice(o, path, "impute", imputes, IMPUTE_MEDIAN, &impute, err) < 0 ||
-        config_choice(o, path, "scale", scales, SCALE_STANDARD, &scale, err) < 0 || config_choice(o, path, "transform", transforms, 0, &transform, err) < 0 ||
+    if (json_only_keys(o, path, keys, err) < 0 ||
+        config_choice(o, path, "impute", imputes, IMPUTE_MEDIAN, &impute, err) < 0 ||
+        config_choice(o, path, "scale", scales, SCALE_STANDARD, &scale, err) < 0 ||
+        config_choice(o, path, "transform", transforms, 0, &transform, err) < 0 ||
         json_get_bool_or(o, path, "missingFlag", false, &f->missing_flag, err) < 0 ||
         json_get_array_or(o, path, "clip", &clip, err) < 0)
         return -1;
@@ -27,7 +31,8 @@ static int parse_numeric(const cJSON *o, const struct json_path *path, struct co
     if (clip) {
         const cJSON *low = clip->child, *high = low ? low->next : NULL;
         struct json_path at = {.parent = path, .key = "clip"};
-        if (!cJSON_IsNumber(low) || !cJSON_IsNumber(high) || high->next || !(low->valuedouble >= 0 && low->valuedouble < high->valuedouble && high->valuedouble <= 1))
+        if (!cJSON_IsNumber(low) || !cJSON_IsNumber(high) || high->next ||
+            !(low->valuedouble >= 0 && low->valuedouble < high->valuedouble && high->valuedouble <= 1))
             return config_fail(&at, err, "expected two quantiles, such as [0.001, 0.999]");
         f->clip = true;
         f->clip_low = low->valuedouble;
@@ -36,20 +41,26 @@ static int parse_numeric(const cJSON *o, const struct json_path *path, struct co
     return 0;
 }
 
-static int parse_vocabulary(const cJSON *o, const struct json_path *path, struct config_feature *f, struct err *err)
+static int parse_vocabulary(const cJSON *o, const struct json_path *path, struct config_feature *f,
+                            struct err *err)
 {
     static const char *const keys[] = {"minCount", "maxSize", "oovBuckets", "seed", NULL};
-    if (json_only_keys(o, path, keys, err) < 0 || json_get_int_or(o, path, "minCount", 1, &f->min_count, err) < 0 ||
-        json_get_int_or(o, path, "maxSize", VOCABULARY_SIZE, &f->max_size, err) < 0 || json_get_int_or(o, path, "oovBuckets", 1, &f->oov_buckets, err) < 0 ||
+    if (json_only_keys(o, path, keys, err) < 0 ||
+        json_get_int_or(o, path, "minCount", 1, &f->min_count, err) < 0 ||
+        json_get_int_or(o, path, "maxSize", VOCABULARY_SIZE, &f->max_size, err) < 0 ||
+        json_get_int_or(o, path, "oovBuckets", 1, &f->oov_buckets, err) < 0 ||
         json_get_int_or(o, path, "seed", 0, &f->oov_seed, err) < 0)
         return -1;
-    if (f->min_count < 1 || f->max_size < 1 || f->max_size > VOCABULARY_MAX || f->oov_buckets < 1 || f->oov_buckets > 1 << 24)
-        return config_fail(path, err, "expected minCount ≥ 1, maxSize 1 to %d, oovBuckets 1 to %d", VOCABULARY_MAX, 1 << 24);
+    if (f->min_count < 1 || f->max_size < 1 || f->max_size > VOCABULARY_MAX || f->oov_buckets < 1 ||
+        f->oov_buckets > 1 << 24)
+        return config_fail(path, err, "expected minCount ≥ 1, maxSize 1 to %d, oovBuckets 1 to %d",
+                           VOCABULARY_MAX, 1 << 24);
     f->vocabulary = o;
     return 0;
 }
 
-static int parse_categorical(const cJSON *o, const struct json_path *path, struct config_feature *f, struct err *err)
+static int parse_categorical(const cJSON *o, const struct json_path *path, struct config_feature *f,
+                             struct err *err)
 {
     static const char *const keys[] = {"vocabulary", "values", "hash", NULL};
     if (json_only_keys(o, path, keys, err) < 0)
@@ -59,7 +70,8 @@ static int parse_categorical(const cJSON *o, const struct json_path *path, struc
         return config_fail(path, err, "expected exactly one of vocabulary, values, hash");
     struct json_path at = {.parent = path, .key = body->string};
     if (f->cross.n && strcmp(body->string, "hash") != 0)
-        return config_fail(&at, err, "a cross is hashed: expected categorical: {hash: {function, seed, buckets}}");
+        return config_fail(&at, err,
+                           "a cross is hashed: expected categorical: {hash: {function, seed, buckets}}");
     if (strcmp(body->string, "vocabulary") == 0)
         return parse_vocabulary(body, &at, f, err);
     if (strcmp(body->string, "values") == 0)
@@ -69,9 +81,11 @@ static int parse_categorical(const cJSON *o, const struct json_path *path, struc
     return 0;
 }
 
-static int parse_source(const cJSON *o, const struct json_path *path, struct config_feature *f, struct err *err)
+static int parse_source(const cJSON *o, const struct json_path *path, struct config_feature *f,
+                        struct err *err)
 {
-    if (json_get_string_or(o, path, "column", NULL, &f->column, err) < 0 || json_get_string_or(o, path, "sql", NULL, &f->sql, err) < 0 ||
+    if (json_get_string_or(o, path, "column", NULL, &f->column, err) < 0 ||
+        json_get_string_or(o, path, "sql", NULL, &f->sql, err) < 0 ||
         config_names(o, path, "cross", false, &f->cross, err) < 0)
         return -1;
     if ((f->column != NULL) + (f->sql != NULL) + (f->cross.n > 0) != 1)
@@ -79,14 +93,19 @@ static int parse_source(const cJSON *o, const struct json_path *path, struct con
     return 0;
 }
 
-static int parse_feature(const cJSON *o, const struct json_path *path, struct config_feature *f, struct err *err)
+static int parse_feature(const cJSON *o, const struct json_path *path, struct config_feature *f,
+                         struct err *err)
 {
-    static const char *const keys[] = {"name", "column", "sql", "cross", "numeric", "categorical", "sequence", "tensor", "servingValue", NULL};
+    static const char *const keys[] = {"name",        "column",   "sql",    "cross",        "numeric",
+                                       "categorical", "sequence", "tensor", "servingValue", NULL};
     const cJSON *numeric, *categorical;
     if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "name", &f->name, err) < 0)
         return -1;
     if (cJSON_HasObjectItem(o, "sequence") || cJSON_HasObjectItem(o, "tensor"))
-        return config_fail(path, err, "feature '%s': sequence and tensor features are not available: use numeric or categorical", f->name);
+        return config_fail(
+            path, err,
+            "feature '%s': sequence and tensor features are not available: use numeric or categorical",
+            f->name);
     if (parse_source(o, path, f, err) < 0 || json_get_object_or(o, path, "numeric", &numeric, err) < 0 ||
         json_get_object_or(o, path, "categorical", &categorical, err) < 0)
         return -1;
@@ -96,7 +115,8 @@ static int parse_feature(const cJSON *o, const struct json_path *path, struct co
     if (numeric && f->cross.n)
         return config_fail(&at, err, "a cross is categorical");
     f->serving_value = cJSON_GetObjectItemCaseSensitive(o, "servingValue");
-    if (f->serving_value && !cJSON_IsNumber(f->serving_value) && !cJSON_IsString(f->serving_value) && !cJSON_IsBool(f->serving_value))
+    if (f->serving_value && !cJSON_IsNumber(f->serving_value) && !cJSON_IsString(f->serving_value) &&
+        !cJSON_IsBool(f->serving_value))
         return config_fail(path, err, "servingValue of '%s': expected a number, text or boolean", f->name);
     if (f->serving_value && f->cross.n)
         return config_fail(path, err, "servingValue of '%s': give it to the crossed features", f->name);
@@ -104,7 +124,8 @@ static int parse_feature(const cJSON *o, const struct json_path *path, struct co
 }
 
 /* A cross names categorical features with a column of their own. */
-static int check_cross(const struct featurizeconfig *c, size_t index, const struct json_path *path, struct err *err)
+static int check_cross(const struct featurizeconfig *c, size_t index, const struct json_path *path,
+                       struct err *err)
 {
     const struct config_feature *f = &c->features[index];
     for (size_t i = 0; i < f->cross.n; i++) {
@@ -113,12 +134,15 @@ static int check_cross(const struct featurizeconfig *c, size_t index, const stru
             part = strcmp(c->features[k].name, f->cross.items[i]) == 0 ? &c->features[k] : NULL;
         if (!part || part->numeric || part->cross.n)
             return config_fail(path, err, "cross of '%s': '%s' is %s", f->name, f->cross.items[i],
-                               !part ? "no feature" : part->numeric ? "numeric, expected a categorical feature" : "itself a cross");
+                               !part           ? "no feature"
+                               : part->numeric ? "numeric, expected a categorical feature"
+                                               : "itself a cross");
     }
     return 0;
 }
 
-int featurizeconfig_features(const cJSON *config, const struct json_path *root, struct featurizeconfig *c, struct err *err)
+int featurizeconfig_features(const cJSON *config, const struct json_path *root, struct featurizeconfig *c,
+                             struct err *err)
 {
     const cJSON *list, *item;
     struct json_path path = {.parent = root, .key = "features"};

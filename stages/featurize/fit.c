@@ -33,7 +33,8 @@ static int raw_expressions(struct fit *f, struct err *err)
         if (c->cross.n)
             continue;
         if (c->column && !source_column_type(f->s, c->column))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "column", "%s: the snapshot has no column '%s'", what, c->column);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "column",
+                            "%s: the snapshot has no column '%s'", what, c->column);
         if (c->column) {
             f->sql[i] = table_quote_ident(c->column);
         } else {
@@ -55,13 +56,16 @@ static int raw_types(struct fit *f, struct err *err)
     }
     (void)buf_adds(&sql, " FROM " SOURCE_ALL ")");
     _cleanup_json_ cJSON *described = NULL;
-    if (buf_check(&sql, "SQL of the features", err) < 0 || table_describe(f->s->table, buf_str(&sql), &described, err) < 0)
+    if (buf_check(&sql, "SQL of the features", err) < 0 ||
+        table_describe(f->s->table, buf_str(&sql), &described, err) < 0)
         return err_wrap(err, "the features' SQL");
     const cJSON *item = described->child->next;
     for (size_t i = 0; i < f->config->n_features; i++) {
         if (!f->sql[i])
             continue;
-        f->types[i] = f->config->features[i].numeric ? COLUMN_F64 : source_categorical_type(cJSON_GetObjectItem(item, "type")->valuestring);
+        f->types[i] = f->config->features[i].numeric
+                          ? COLUMN_F64
+                          : source_categorical_type(cJSON_GetObjectItem(item, "type")->valuestring);
         item = item->next;
     }
     return 0;
@@ -88,11 +92,13 @@ static int fit_vocabulary(struct fit *f, size_t i, struct err *err)
     const struct config_feature *c = &f->config->features[i];
     /* Integer counts of the engine are exact, whatever its threads. */
     _cleanup_free_ char *sql =
-        xasprintf("SELECT v FROM (SELECT CAST((%s\n) AS %s) AS v, count(*) AS n FROM " SOURCE_TRAIN " GROUP BY v) WHERE v IS NOT NULL AND n >= %" PRId64
+        xasprintf("SELECT v FROM (SELECT CAST((%s\n) AS %s) AS v, count(*) AS n FROM " SOURCE_TRAIN
+                  " GROUP BY v) WHERE v IS NOT NULL AND n >= %" PRId64
                   " ORDER BY n DESC, v ASC LIMIT %" PRId64,
                   f->sql[i], f->types[i] == COLUMN_I64 ? "BIGINT" : "VARCHAR", c->min_count, c->max_size);
     f->vocabularies[i] = vocabulary_new(f->types[i], (int32_t)(1 + c->oov_buckets));
-    if (table_stream(f->s->table, sql, &f->types[i], 1, add_values, f->vocabularies[i], err) < 0 || vocabulary_finish(f->vocabularies[i], err) < 0)
+    if (table_stream(f->s->table, sql, &f->types[i], 1, add_values, f->vocabularies[i], err) < 0 ||
+        vocabulary_finish(f->vocabularies[i], err) < 0)
         return err_wrap(err, "feature '%s': vocabulary", c->name);
     return 0;
 }
@@ -104,14 +110,17 @@ static int fit_carry(struct fit *f, struct fit_carry *ret, struct err *err)
     for (size_t i = 0; i < carry->n; i++) {
         static const enum column_type type = COLUMN_STR;
         _cleanup_free_ char *quoted = table_quote_ident(carry->items[i]);
-        _cleanup_free_ char *sql = xasprintf("SELECT DISTINCT CAST(%s AS VARCHAR) AS v FROM " SOURCE_ALL " WHERE %s IS NOT NULL ORDER BY v LIMIT %d", quoted, quoted,
-                                             CARRY_VALUES_MAX + 1);
+        _cleanup_free_ char *sql = xasprintf("SELECT DISTINCT CAST(%s AS VARCHAR) AS v FROM " SOURCE_ALL
+                                             " WHERE %s IS NOT NULL ORDER BY v LIMIT %d",
+                                             quoted, quoted, CARRY_VALUES_MAX + 1);
         struct vocabulary *v = ret->dictionaries[ret->n++] = vocabulary_new(COLUMN_STR, 1);
         if (table_stream(f->s->table, sql, &type, 1, add_values, v, err) < 0 || vocabulary_finish(v, err) < 0)
             return err_wrap(err, "carry column '%s'", carry->items[i]);
         if (vocabulary_size(v) > CARRY_VALUES_MAX)
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "carry", "carry column '%s' has more than %d different values: carry is for slices; leave it out", carry->items[i],
-                            CARRY_VALUES_MAX);
+            return err_fail(
+                err, ERR_INVALID, EXITCODE_DATA, "carry",
+                "carry column '%s' has more than %d different values: carry is for slices; leave it out",
+                carry->items[i], CARRY_VALUES_MAX);
     }
     return 0;
 }
@@ -148,7 +157,10 @@ static int scan_numeric(void *ctx, const struct column_batch *b, struct err *err
 
 static enum numeric_transform transform_of(const char *name)
 {
-    static const char *const names[] = {[TRANSFORM_NONE] = "none", [TRANSFORM_LOG] = "log", [TRANSFORM_LOG1P] = "log1p", [TRANSFORM_SQRT] = "sqrt"};
+    static const char *const names[] = {[TRANSFORM_NONE] = "none",
+                                        [TRANSFORM_LOG] = "log",
+                                        [TRANSFORM_LOG1P] = "log1p",
+                                        [TRANSFORM_SQRT] = "sqrt"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         if (strcmp(names[i], name) == 0)
             return (enum numeric_transform)i;
@@ -168,7 +180,8 @@ static int run_numeric_scan(struct fit *f, struct numeric_scan *scan, const size
             return -1;
     }
     (void)buf_adds(&sql, " FROM " SOURCE_TRAIN);
-    if (buf_check(&sql, "SQL of the features", err) < 0 || table_stream(f->s->table, buf_str(&sql), types, scan->n, scan_numeric, scan, err) < 0)
+    if (buf_check(&sql, "SQL of the features", err) < 0 ||
+        table_stream(f->s->table, buf_str(&sql), types, scan->n, scan_numeric, scan, err) < 0)
         return err_wrap(err, "scanning numeric features");
     for (size_t k = 0; k < scan->n; k++) {
         if (numericfit_finish(scan->fits[k], &f->config->features[index[k]], &f->numeric[index[k]], err) < 0)
@@ -181,7 +194,8 @@ static int run_numeric_scan(struct fit *f, struct numeric_scan *scan, const size
 static int fit_numeric(struct fit *f, struct err *err)
 {
     size_t n = f->config->n_features;
-    struct numeric_scan scan = {.fits = xcalloc(n, sizeof(struct numericfit *)), .transforms = xcalloc(n, sizeof *scan.transforms)};
+    struct numeric_scan scan = {.fits = xcalloc(n, sizeof(struct numericfit *)),
+                                .transforms = xcalloc(n, sizeof *scan.transforms)};
     _cleanup_free_ size_t *index = xcalloc(n, sizeof *index);
     for (size_t i = 0; i < n; i++) {
         if (f->config->features[i].numeric) {
@@ -403,7 +417,8 @@ static void add_dictionaries(cJSON *doc, const struct featurizeconfig *c, const 
 static int write_vocabularies(const struct fit *f, const char *output, struct err *err)
 {
     size_t n = 0;
-    struct safetensors_tensor *tensors = xcalloc(VOCABULARY_TENSORS * f->config->n_features + 1, sizeof *tensors);
+    struct safetensors_tensor *tensors =
+        xcalloc(VOCABULARY_TENSORS * f->config->n_features + 1, sizeof *tensors);
     for (size_t i = 0; i < f->config->n_features; i++) {
         if (f->vocabularies[i])
             n += vocabulary_tensors(f->vocabularies[i], f->config->features[i].name, tensors + n);
@@ -414,7 +429,8 @@ static int write_vocabularies(const struct fit *f, const char *output, struct er
     return r;
 }
 
-static int write_document(const struct fit *f, const struct fit_carry *carry, const char *output, struct err *err)
+static int write_document(const struct fit *f, const struct fit_carry *carry, const char *output,
+                          struct err *err)
 {
     _cleanup_json_ cJSON *doc = json_object();
     json_add_int(doc, "version", 1);
@@ -444,11 +460,16 @@ static int fit_all(struct fit *f, const char *output, struct fit_carry *carry, s
     return write_document(f, carry, output, err);
 }
 
-int fit_features(struct source *s, const char *output, struct featurespec **ret, struct fit_carry *ret_carry, struct err *err)
+int fit_features(struct source *s, const char *output, struct featurespec **ret, struct fit_carry *ret_carry,
+                 struct err *err)
 {
     size_t n = s->config->n_features;
-    struct fit f = {.s = s, .config = s->config, .sql = xcalloc(n, sizeof *f.sql), .types = xcalloc(n, sizeof *f.types),
-                    .vocabularies = xcalloc(n, sizeof(struct vocabulary *)), .numeric = xcalloc(n, sizeof *f.numeric)};
+    struct fit f = {.s = s,
+                    .config = s->config,
+                    .sql = xcalloc(n, sizeof *f.sql),
+                    .types = xcalloc(n, sizeof *f.types),
+                    .vocabularies = xcalloc(n, sizeof(struct vocabulary *)),
+                    .numeric = xcalloc(n, sizeof *f.numeric)};
     struct fit_carry carry = {0};
     int r = fit_all(&f, output, &carry, err);
     if (r == 0) {

@@ -22,5 +22,6 @@ struct fit_carry {
 };
 
 /* Writes into `output`, then loads what it wrote. */
-int fit_features(struct source *s, const char *output, struct featurespec **ret, struct fit_carry *ret_carry, struct err *err);
+int fit_features(struct source *s, const char *output, struct featurespec **ret, struct fit_carry *ret_carry,
+                 struct err *err);
 void fit_carry_release(struct fit_carry *c);

@@ -14,5 +14,7 @@
 /* Into the output directory. */
 int heldout_write(struct source *s, const char *output, struct err *err);
 /* After heldout_write(). stream->relation and order_by are set by this. */
-int heldout_write_validation(const struct rowstream *stream, const char *output, int64_t *ret_rows, struct err *err);
-int heldout_write_golden(struct source *s, const struct featurespec *spec, const char *output, struct err *err);
+int heldout_write_validation(const struct rowstream *stream, const char *output, int64_t *ret_rows,
+                             struct err *err);
+int heldout_write_golden(struct source *s, const struct featurespec *spec, const char *output,
+                         struct err *err);

@@ -53,7 +53,8 @@ static int flush(struct numericfit *f, struct err *err)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return err_errno(err, errno, "writing to the scratch directory (raise the step's scratch.size if it is full)");
+            return err_errno(
+                err, errno, "writing to the scratch directory (raise the step's scratch.size if it is full)");
         p += n;
         left -= (size_t)n;
     }
@@ -91,8 +92,8 @@ static double value_of(uint64_t key)
 }
 
 struct target {
-    uint64_t rank;   /* among the values that share the prefix */
-    uint64_t prefix; /* the key's digits found so far, the lower bits 0 */
+    uint64_t rank;    /* among the values that share the prefix */
+    uint64_t prefix;  /* the key's digits found so far, the lower bits 0 */
     size_t histogram; /* targets with equal prefixes share one */
 };
 
@@ -141,7 +142,8 @@ void numericfit_quantiles(const double *x, size_t n, const double *q, size_t n_q
     for (int shift = 64 - DIGIT_BITS; shift >= 0; shift -= DIGIT_BITS)
         select_digit(x, n, shift, t, 2 * n_q, counts);
     for (size_t i = 0; i < n_q; i++) {
-        double position = (double)(n - 1) * q[i], low = value_of(t[2 * i].prefix), high = value_of(t[2 * i + 1].prefix);
+        double position = (double)(n - 1) * q[i], low = value_of(t[2 * i].prefix),
+               high = value_of(t[2 * i + 1].prefix);
         double part = position - floor(position);
         ret[i] = part == 0 ? low : low + part * (high - low);
     }
@@ -227,16 +229,20 @@ static void compute(const struct values *v, const struct config_feature *c, stru
         r->scale = 1;
 }
 
-int numericfit_finish(struct numericfit *f, const struct config_feature *config, struct numericfit_result *ret, struct err *err)
+int numericfit_finish(struct numericfit *f, const struct config_feature *config,
+                      struct numericfit_result *ret, struct err *err)
 {
     struct numericfit_result r = {.present = f->present, .missing = f->missing};
     if (f->present == 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "feature", "feature '%s' is missing (NULL or not finite) in all %lld training rows: leave it out",
-                        config->name, (long long)f->missing);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "feature",
+            "feature '%s' is missing (NULL or not finite) in all %lld training rows: leave it out",
+            config->name, (long long)f->missing);
     if (f->missing && config->impute == IMPUTE_NONE)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "feature",
-                        "feature '%s' is missing (NULL or not finite) in %lld of %lld training rows, and its impute is none: choose mean, median or zero",
-                        config->name, (long long)f->missing, (long long)(f->missing + f->present));
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "feature",
+            "feature '%s' is missing (NULL or not finite) in %lld of %lld training rows, and its impute is none: choose mean, median or zero",
+            config->name, (long long)f->missing, (long long)(f->missing + f->present));
     if (flush(f, err) < 0)
         return -1;
     size_t bytes = (size_t)f->present * sizeof(double);

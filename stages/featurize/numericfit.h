@@ -26,7 +26,8 @@ struct numericfit_result {
 };
 /* The steps of applying in order: what stands for missing values, then the clip's bounds (both over present values), then offset and
  * scale over all rows, filled and clipped. A constant feature gets scale 1. */
-int numericfit_finish(struct numericfit *f, const struct config_feature *config, struct numericfit_result *ret, struct err *err);
+int numericfit_finish(struct numericfit *f, const struct config_feature *config,
+                      struct numericfit_result *ret, struct err *err);
 
 /* Exposed for tests: quantiles of x[0..n) (n > 0, no NaN). */
 void numericfit_quantiles(const double *x, size_t n, const double *q, size_t n_q, double *ret);

@@ -28,7 +28,8 @@ struct parallel {
 
 static void do_part(struct parallel *p, int index)
 {
-    size_t from = p->total * (size_t)index / (size_t)p->threads, to = p->total * ((size_t)index + 1) / (size_t)p->threads;
+    size_t from = p->total * (size_t)index / (size_t)p->threads,
+           to = p->total * ((size_t)index + 1) / (size_t)p->threads;
     if (to > from)
         p->work(p->ctx, from, to - from, index);
 }
@@ -66,7 +67,8 @@ int parallel_new(int threads, struct parallel **ret, struct err *err)
     for (int i = 1; i < p->threads; i++) {
         p->members[i] = (struct member){.team = p, .index = i};
         if (pthread_create(&p->members[i].thread, NULL, member_main, &p->members[i]) != 0)
-            return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, NULL, "cannot start thread %d of %d: the process limit is reached", i, p->threads);
+            return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, NULL,
+                            "cannot start thread %d of %d: the process limit is reached", i, p->threads);
         p->started = i;
     }
     *ret = steal_ptr(p);
@@ -96,7 +98,8 @@ int parallel_threads(const struct parallel *p)
     return p->threads;
 }
 
-void parallel_run(struct parallel *p, size_t total, void (*work)(void *ctx, size_t first, size_t n, int thread), void *ctx)
+void parallel_run(struct parallel *p, size_t total,
+                  void (*work)(void *ctx, size_t first, size_t n, int thread), void *ctx)
 {
     p->total = total;
     p->work = work;

@@ -14,7 +14,8 @@ int parallel_new(int threads, struct parallel **ret, struct err *err);
 struct parallel *parallel_free(struct parallel *p);
 int parallel_threads(const struct parallel *p);
 /* Calls work(ctx, first, n, thread) on contiguous parts of [0, total), one a thread, and waits for all. */
-void parallel_run(struct parallel *p, size_t total, void (*work)(void *ctx, size_t first, size_t n, int thread), void *ctx);
+void parallel_run(struct parallel *p, size_t total,
+                  void (*work)(void *ctx, size_t first, size_t n, int thread), void *ctx);
 
 DEFINE_CLEANUP(struct parallel *, parallel_free);
 #define _cleanup_parallel_ CLEANUP(parallel_free_cleanup)

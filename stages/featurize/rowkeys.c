@@ -65,7 +65,8 @@ static int any_repeated(struct source *s, int64_t memory_bytes, bool *ret, struc
         return -1;
     static const enum column_type type = COLUMN_I64;
     _cleanup_free_ char *sql = xasprintf("SELECT %s FROM " SOURCE_FILTERED, s->row_key_sql);
-    if (table_stream(s->table, sql, &type, 1, add_keys, keys, err) < 0 || count_repeated(keys, &again, err) < 0)
+    if (table_stream(s->table, sql, &type, 1, add_keys, keys, err) < 0 ||
+        count_repeated(keys, &again, err) < 0)
         return -1;
     *ret = again > 0;
     return 0;
@@ -74,21 +75,27 @@ static int any_repeated(struct source *s, int64_t memory_bytes, bool *ret, struc
 static int refuse_duplicates(struct source *s, struct err *err)
 {
     int64_t keys = 0;
-    if (table_query_int(s->table, &keys, NULL, err,
-                        "SELECT count(*) FROM (SELECT 1 FROM " SOURCE_FILTERED " WHERE %s IN (SELECT trainyard_rk FROM trainyard_suspects) GROUP BY %s HAVING count(*) > 1)",
-                        s->row_key_sql, s->row_order) < 0)
+    if (table_query_int(
+            s->table, &keys, NULL, err,
+            "SELECT count(*) FROM (SELECT 1 FROM " SOURCE_FILTERED
+            " WHERE %s IN (SELECT trainyard_rk FROM trainyard_suspects) GROUP BY %s HAVING count(*) > 1)",
+            s->row_key_sql, s->row_order) < 0)
         return -1;
-    if (keys == 0) /* the hashes of different keys were equal: a row_key need not be unique for what it is used for */
+    if (keys ==
+        0) /* the hashes of different keys were equal: a row_key need not be unique for what it is used for */
         return 0;
     _cleanup_free_ char *example = NULL;
-    if (table_query_string(s->table, &example, err,
-                           "SELECT '(' || concat_ws(', ', %s) || ') in ' || count(*) || ' rows' FROM " SOURCE_FILTERED
-                           " WHERE %s IN (SELECT trainyard_rk FROM trainyard_suspects) GROUP BY %s HAVING count(*) > 1 ORDER BY count(*) DESC, %s LIMIT 1",
-                           s->row_order, s->row_key_sql, s->row_order, s->row_order) < 0)
+    if (table_query_string(
+            s->table, &example, err,
+            "SELECT '(' || concat_ws(', ', %s) || ') in ' || count(*) || ' rows' FROM " SOURCE_FILTERED
+            " WHERE %s IN (SELECT trainyard_rk FROM trainyard_suspects) GROUP BY %s HAVING count(*) > 1 ORDER BY count(*) DESC, %s LIMIT 1",
+            s->row_order, s->row_key_sql, s->row_order, s->row_order) < 0)
         return -1;
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "duplicate-keys",
-                    "rowKey (%s) is not unique: %" PRId64 " keys occur more than once, for example %s, expected once: add dedupe, or a column to rowKey", s->row_order,
-                    keys, example);
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_DATA, "duplicate-keys",
+        "rowKey (%s) is not unique: %" PRId64
+        " keys occur more than once, for example %s, expected once: add dedupe, or a column to rowKey",
+        s->row_order, keys, example);
 }
 
 /* Of rows with equal keys the first (or last) by orderBy, then by place in the snapshot, stays. */
@@ -104,14 +111,16 @@ static int drop_duplicates(struct source *s, struct err *err)
     (void)buf_addf(&order, "trainyard_file %s, file_row_number %s", direction, direction);
     if (buf_check(&order, "dedupe.orderBy", err) < 0)
         return -1;
-    if (table_exec(s->table, err,
-                   "CREATE TEMP TABLE trainyard_kept AS SELECT * EXCLUDE (trainyard_file, file_row_number, trainyard_n) FROM "
-                   "(SELECT *, row_number() OVER (PARTITION BY %s ORDER BY %s) AS trainyard_n FROM " SOURCE_POSITIONED
-                   " WHERE %s IN (SELECT trainyard_rk FROM trainyard_suspects)) WHERE trainyard_n = 1",
-                   s->row_order, buf_str(&order), s->row_key_sql) < 0)
+    if (table_exec(
+            s->table, err,
+            "CREATE TEMP TABLE trainyard_kept AS SELECT * EXCLUDE (trainyard_file, file_row_number, trainyard_n) FROM "
+            "(SELECT *, row_number() OVER (PARTITION BY %s ORDER BY %s) AS trainyard_n FROM " SOURCE_POSITIONED
+            " WHERE %s IN (SELECT trainyard_rk FROM trainyard_suspects)) WHERE trainyard_n = 1",
+            s->row_order, buf_str(&order), s->row_key_sql) < 0)
         return -1;
     if (table_exec(s->table, err,
-                   "CREATE TEMP VIEW " SOURCE_ALL " AS SELECT * FROM " SOURCE_FILTERED " WHERE %s NOT IN (SELECT trainyard_rk FROM trainyard_suspects) "
+                   "CREATE TEMP VIEW " SOURCE_ALL " AS SELECT * FROM " SOURCE_FILTERED
+                   " WHERE %s NOT IN (SELECT trainyard_rk FROM trainyard_suspects) "
                    "UNION ALL BY NAME SELECT * FROM trainyard_kept",
                    s->row_key_sql) < 0)
         return -1;
@@ -125,8 +134,11 @@ int rowkeys_settle(struct source *s, int64_t memory_bytes, struct err *err)
     if (any_repeated(s, memory_bytes, &repeats, err) < 0)
         return err_wrap(err, "checking that rowKey is unique");
     if (repeats) {
-        if (table_exec(s->table, err, "CREATE TEMP TABLE trainyard_suspects AS SELECT %s AS trainyard_rk FROM " SOURCE_FILTERED " GROUP BY 1 HAVING count(*) > 1",
-                       s->row_key_sql) < 0)
+        if (table_exec(
+                s->table, err,
+                "CREATE TEMP TABLE trainyard_suspects AS SELECT %s AS trainyard_rk FROM " SOURCE_FILTERED
+                " GROUP BY 1 HAVING count(*) > 1",
+                s->row_key_sql) < 0)
             return err_wrap(err, "checking that rowKey is unique");
         if (s->config->dedupe)
             return drop_duplicates(s, err) < 0 ? err_wrap(err, "dropping duplicate rows") : 0;

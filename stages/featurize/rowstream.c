@@ -19,7 +19,8 @@ static int32_t carry_code(const struct vocabulary *dictionary, const struct colu
 {
     if (c->valid && !c->valid[row])
         return 0;
-    int32_t code = vocabulary_find_text(dictionary, c->text + c->offsets[row], c->offsets[row + 1] - c->offsets[row]);
+    int32_t code =
+        vocabulary_find_text(dictionary, c->text + c->offsets[row], c->offsets[row + 1] - c->offsets[row]);
     return code < 0 ? 0 : code;
 }
 
@@ -35,7 +36,8 @@ static void transform_part(void *ctx, size_t first, size_t n, int thread)
         r->out.weight[row] = (float)extra[EXTRA_WEIGHT].f64[row];
         r->out.group[row] = extra[EXTRA_GROUP].i64[row];
         for (size_t k = 0; k < r->out.n_carry; k++)
-            r->out.carry[row * r->out.n_carry + k] = carry_code(r->s->carry->dictionaries[k], &extra[EXTRA_CARRY + k], row);
+            r->out.carry[row * r->out.n_carry + k] =
+                carry_code(r->s->carry->dictionaries[k], &extra[EXTRA_CARRY + k], row);
     }
 }
 
@@ -61,16 +63,21 @@ static void run_release(struct run *r)
     free(r->out.carry);
 }
 
-int rowstream_run(const struct rowstream *s, int (*each)(void *ctx, const struct rowbatch *batch, struct err *err), void *ctx, struct err *err)
+int rowstream_run(const struct rowstream *s,
+                  int (*each)(void *ctx, const struct rowbatch *batch, struct err *err), void *ctx,
+                  struct err *err)
 {
     const struct config_names *carry = &s->source->config->carry;
     size_t n_extra = EXTRA_CARRY + carry->n;
     struct rawcolumns_extra *extra = xcalloc(n_extra, sizeof *extra);
     char **quoted = xcalloc(carry->n + 1, sizeof *quoted);
     extra[EXTRA_ROW_KEY] = (struct rawcolumns_extra){"row_key", s->source->row_key_sql, COLUMN_I64};
-    extra[EXTRA_LABEL] = (struct rawcolumns_extra){"label", s->source->label_sql ? s->source->label_sql : "0", COLUMN_F64};
-    extra[EXTRA_WEIGHT] = (struct rawcolumns_extra){"weight", s->source->weight_sql ? s->source->weight_sql : "1", COLUMN_F64};
-    extra[EXTRA_GROUP] = (struct rawcolumns_extra){"group", s->source->group_sql ? s->source->group_sql : "0", COLUMN_I64};
+    extra[EXTRA_LABEL] =
+        (struct rawcolumns_extra){"label", s->source->label_sql ? s->source->label_sql : "0", COLUMN_F64};
+    extra[EXTRA_WEIGHT] =
+        (struct rawcolumns_extra){"weight", s->source->weight_sql ? s->source->weight_sql : "1", COLUMN_F64};
+    extra[EXTRA_GROUP] =
+        (struct rawcolumns_extra){"group", s->source->group_sql ? s->source->group_sql : "0", COLUMN_I64};
     for (size_t i = 0; i < carry->n; i++) {
         quoted[i] = table_quote_ident(carry->items[i]);
         extra[EXTRA_CARRY + i] = (struct rawcolumns_extra){carry->items[i], quoted[i], COLUMN_STR};
@@ -83,7 +90,8 @@ int rowstream_run(const struct rowstream *s, int (*each)(void *ctx, const struct
     r.out.group = xcalloc(TABLE_BATCH_ROWS, sizeof *r.out.group);
     r.out.row_key = xcalloc(TABLE_BATCH_ROWS, sizeof *r.out.row_key);
     r.out.carry = xcalloc(TABLE_BATCH_ROWS * carry->n + 1, sizeof *r.out.carry);
-    int result = rawcolumns_stream(s->source->table, s->spec, false, s->relation, s->order_by, extra, n_extra, transform_batch, &r, err);
+    int result = rawcolumns_stream(s->source->table, s->spec, false, s->relation, s->order_by, extra, n_extra,
+                                   transform_batch, &r, err);
     run_release(&r);
     for (size_t i = 0; i < carry->n; i++)
         free(quoted[i]);

@@ -24,4 +24,6 @@ struct rowbatch {
     int32_t *carry; /* [n, n_carry] */
 };
 
-int rowstream_run(const struct rowstream *s, int (*each)(void *ctx, const struct rowbatch *batch, struct err *err), void *ctx, struct err *err);
+int rowstream_run(const struct rowstream *s,
+                  int (*each)(void *ctx, const struct rowbatch *batch, struct err *err), void *ctx,
+                  struct err *err);

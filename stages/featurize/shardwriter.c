@@ -66,8 +66,18 @@ int shardwriter_finish(struct shardwriter *w, struct err *err)
     if (w->n == 0)
         return 0;
     _cleanup_free_ char *path = xasprintf("%s/%05zu.safetensors", w->directory, w->files++);
-    const struct shard s = {.n = w->n, .dense_width = w->config.dense_width, .cat_width = w->config.cat_width, .label_width = w->label ? 1 : 0, .dense = w->dense,
-                            .cat = w->cat, .label = w->label, .weight = w->weight, .group = w->group, .row_key = w->row_key, .carry = w->carry, .n_carry = w->config.n_carry};
+    const struct shard s = {.n = w->n,
+                            .dense_width = w->config.dense_width,
+                            .cat_width = w->config.cat_width,
+                            .label_width = w->label ? 1 : 0,
+                            .dense = w->dense,
+                            .cat = w->cat,
+                            .label = w->label,
+                            .weight = w->weight,
+                            .group = w->group,
+                            .row_key = w->row_key,
+                            .carry = w->carry,
+                            .n_carry = w->config.n_carry};
     w->n = 0;
     return shard_write(path, &s, err);
 }

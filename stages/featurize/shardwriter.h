@@ -14,7 +14,7 @@ struct shardwriter_config {
     size_t rows;           /* of a shard */
     size_t dense_width, cat_width;
     bool label, weight, group, row_key; /* which tensors there are */
-    const char *const *carry; /* names, borrowed */
+    const char *const *carry;           /* names, borrowed */
     size_t n_carry;
 };
 

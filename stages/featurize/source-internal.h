@@ -4,7 +4,7 @@
 #include "common/base/limits.h"
 #include "stages/featurize/source.h"
 
-#define SOURCE_FILTERED "trainyard_filtered" /* after derive and where, before dedupe */
+#define SOURCE_FILTERED "trainyard_filtered"     /* after derive and where, before dedupe */
 #define SOURCE_POSITIONED "trainyard_positioned" /* the same with trainyard_file and file_row_number */
 
 enum { SOURCE_NUMBERS_MAX = LIMIT_COLUMNS + 16 };

@@ -46,7 +46,8 @@ int source_numbers(struct source *s, const char *sql, int64_t *ret, size_t n, st
 
 enum column_type source_categorical_type(const char *duckdb_type)
 {
-    static const char *const integers[] = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "BOOLEAN"};
+    static const char *const integers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
+                                           "UTINYINT", "USMALLINT", "UINTEGER", "BOOLEAN"};
     for (size_t i = 0; i < ARRAY_SIZE(integers); i++) {
         if (strcmp(integers[i], duckdb_type) == 0)
             return COLUMN_I64;
@@ -65,7 +66,8 @@ const char *source_column_type(const struct source *s, const char *name)
     return NULL;
 }
 
-int source_expression(struct source *s, const char *what, const char *column_or_sql, char **ret, struct err *err)
+int source_expression(struct source *s, const char *what, const char *column_or_sql, char **ret,
+                      struct err *err)
 {
     if (source_column_type(s, column_or_sql)) {
         *ret = table_quote_ident(column_or_sql);
@@ -87,8 +89,8 @@ static int expect_column(const struct source *s, const char *what, const char *n
     const cJSON *item;
     cJSON_ArrayForEach(item, s->columns) names[i++] = cJSON_GetObjectItem(item, "name")->valuestring;
     const char *near = text_nearest(name, names);
-    int r = err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "column", "%s: the snapshot has no column '%s'%s%s%s", what, name, near ? "; did you mean '" : "",
-                     near ? near : "", near ? "'?" : "");
+    int r = err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "column", "%s: the snapshot has no column '%s'%s%s%s",
+                     what, name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     free(names);
     return r;
 }
@@ -138,17 +140,19 @@ static int make_time(struct source *s, struct err *err)
     _cleanup_free_ char *expression = NULL, *type = NULL;
     if (!s->config->time)
         return 0;
-    if (source_expression(s, "featurize.time", s->config->time, &expression, err) < 0 || expression_type(s, "featurize.time", expression, &type, err) < 0)
+    if (source_expression(s, "featurize.time", s->config->time, &expression, err) < 0 ||
+        expression_type(s, "featurize.time", expression, &type, err) < 0)
         return -1;
     if (text_starts_with(type, "TIMESTAMP WITH"))
         s->time_sql = xasprintf("epoch_us(%s)", expression);
     else if (text_starts_with(type, "TIMESTAMP") || strcmp(type, "DATE") == 0)
         s->time_sql = xasprintf("epoch_us(CAST(%s AS TIMESTAMP))", expression);
     else
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "column",
-                        "featurize.time: '%s' is of type %s, expected a timestamp or date: write an expression, such as \"CAST(%s AS TIMESTAMP)\" or "
-                        "\"make_timestamp(%s * 1000000)\" for seconds since 1970",
-                        s->config->time, type, s->config->time, s->config->time);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "column",
+            "featurize.time: '%s' is of type %s, expected a timestamp or date: write an expression, such as \"CAST(%s AS TIMESTAMP)\" or "
+            "\"make_timestamp(%s * 1000000)\" for seconds since 1970",
+            s->config->time, type, s->config->time, s->config->time);
     return 0;
 }
 
@@ -161,7 +165,8 @@ static int make_expressions(struct source *s, struct err *err)
         return -1;
     _cleanup_free_ char *label = NULL, *weight = NULL, *group = NULL, *type = NULL;
     if (c->label_type != LABEL_NONE) {
-        if (source_expression(s, "featurize.label", c->label_column ? c->label_column : c->label_sql, &label, err) < 0)
+        if (source_expression(s, "featurize.label", c->label_column ? c->label_column : c->label_sql, &label,
+                              err) < 0)
             return -1;
         s->label_sql = xasprintf("CAST(%s AS DOUBLE)", label);
     }
@@ -171,9 +176,11 @@ static int make_expressions(struct source *s, struct err *err)
         s->weight_sql = xasprintf("CAST(%s AS DOUBLE)", weight);
     }
     if (c->group) {
-        if (source_expression(s, "featurize.group", c->group, &group, err) < 0 || expression_type(s, "featurize.group", group, &type, err) < 0)
+        if (source_expression(s, "featurize.group", c->group, &group, err) < 0 ||
+            expression_type(s, "featurize.group", group, &type, err) < 0)
             return -1;
-        s->group_sql = source_categorical_type(type) == COLUMN_I64 ? xasprintf("CAST(%s AS BIGINT)", group) : hash_sql(group, type, "0");
+        s->group_sql = source_categorical_type(type) == COLUMN_I64 ? xasprintf("CAST(%s AS BIGINT)", group)
+                                                                   : hash_sql(group, type, "0");
     }
     for (size_t i = 0; i < c->carry.n; i++) {
         if (expect_column(s, "featurize.carry", c->carry.items[i], err) < 0)
@@ -203,12 +210,14 @@ static int list_files(const char *snapshot, struct buf *ret, struct err *err)
     }
     fs_list_release(&files);
     if (n == 0)
-        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "snapshot-empty", "%s: expected data/*.parquet, found none", data);
+        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "snapshot-empty",
+                        "%s: expected data/*.parquet, found none", data);
     return buf_check(ret, "list of files", err);
 }
 
 /* SELECT *, derived… FROM the files WHERE …; user texts were checked. */
-static int create_view(struct source *s, const char *name, const char *files, const char *options, bool filter, struct err *err)
+static int create_view(struct source *s, const char *name, const char *files, const char *options,
+                       bool filter, struct err *err)
 {
     const struct featurizeconfig *c = s->config;
     _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_BYTES);
@@ -217,11 +226,13 @@ static int create_view(struct source *s, const char *name, const char *files, co
         _cleanup_free_ char *quoted = table_quote_ident(c->derive[i].name);
         (void)buf_addf(&sql, ", (%s\n) AS %s", c->derive[i].sql, quoted);
     }
-    (void)buf_addf(&sql, " FROM read_parquet([%s], union_by_name = true, hive_partitioning = false%s)", files, options);
+    (void)buf_addf(&sql, " FROM read_parquet([%s], union_by_name = true, hive_partitioning = false%s)", files,
+                   options);
     if (buf_check(&sql, "SQL of the source", err) < 0)
         return -1;
-    return table_exec(s->table, err, "CREATE TEMP VIEW %s AS SELECT * FROM (%s) WHERE %s%s%s", name, buf_str(&sql), filter && c->where ? "(" : "true",
-                      filter && c->where ? c->where : "", filter && c->where ? "\n)" : "");
+    return table_exec(s->table, err, "CREATE TEMP VIEW %s AS SELECT * FROM (%s) WHERE %s%s%s", name,
+                      buf_str(&sql), filter && c->where ? "(" : "true", filter && c->where ? c->where : "",
+                      filter && c->where ? "\n)" : "");
 }
 
 static int check_texts(struct source *s, struct err *err)
@@ -243,9 +254,10 @@ static int check_names(const struct source *s, struct err *err)
     {
         const char *name = cJSON_GetObjectItem(item, "name")->valuestring;
         if (strcasecmp(name, "row_key") == 0 || strncasecmp(name, "trainyard_", 10) == 0)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "column",
-                            "the snapshot has a column '%s'; row_key and trainyard_… are the names of columns that featurize adds to heldout rows: rename it",
-                            name);
+            return err_fail(
+                err, ERR_INVALID, EXITCODE_CONFIG, "column",
+                "the snapshot has a column '%s'; row_key and trainyard_… are the names of columns that featurize adds to heldout rows: rename it",
+                name);
     }
     return 0;
 }
@@ -253,12 +265,14 @@ static int check_names(const struct source *s, struct err *err)
 static int make_views(struct source *s, const char *snapshot, struct err *err)
 {
     _cleanup_buf_ struct buf files = BUF_INIT(STATEMENT_BYTES / 4);
-    if (list_files(snapshot, &files, err) < 0 || check_texts(s, err) < 0 || create_view(s, "trainyard_columns", buf_str(&files), "", false, err) < 0 ||
+    if (list_files(snapshot, &files, err) < 0 || check_texts(s, err) < 0 ||
+        create_view(s, "trainyard_columns", buf_str(&files), "", false, err) < 0 ||
         table_describe(s->table, "trainyard_columns", &s->columns, err) < 0 || check_names(s, err) < 0)
         return -1;
     if (create_view(s, SOURCE_FILTERED, buf_str(&files), "", true, err) < 0)
         return err_wrap(err, "featurize.where");
-    return create_view(s, SOURCE_POSITIONED, buf_str(&files), ", filename = 'trainyard_file', file_row_number = true", true, err);
+    return create_view(s, SOURCE_POSITIONED, buf_str(&files),
+                       ", filename = 'trainyard_file', file_row_number = true", true, err);
 }
 
 /* --- what each row must have ---------------------------------------------------------------------------------- */
@@ -270,16 +284,22 @@ struct requirement {
     const char *rule;
 };
 
-static int report_bad(struct source *s, const struct requirement *r, int64_t nulls, int64_t bad, struct err *err)
+static int report_bad(struct source *s, const struct requirement *r, int64_t nulls, int64_t bad,
+                      struct err *err)
 {
     if (nulls)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "null", "%s '%s' is NULL in %" PRId64 " of %" PRId64 " rows, expected none: leave them out with where",
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "null",
+                        "%s '%s' is NULL in %" PRId64 " of %" PRId64
+                        " rows, expected none: leave them out with where",
                         r->what, r->name, nulls, s->rows);
     _cleanup_free_ char *example = NULL;
-    if (table_query_string(s->table, &example, err, "SELECT CAST(min(%s) AS VARCHAR) FROM " SOURCE_FILTERED " WHERE %s", r->value, r->bad) < 0)
+    if (table_query_string(s->table, &example, err,
+                           "SELECT CAST(min(%s) AS VARCHAR) FROM " SOURCE_FILTERED " WHERE %s", r->value,
+                           r->bad) < 0)
         return -1;
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "value", "%s '%s' breaks the rule \"%s\" in %" PRId64 " of %" PRId64 " rows, for example %s", r->what, r->name,
-                    r->rule, bad, s->rows, example);
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "value",
+                    "%s '%s' breaks the rule \"%s\" in %" PRId64 " of %" PRId64 " rows, for example %s",
+                    r->what, r->name, r->rule, bad, s->rows, example);
 }
 
 static int check_requirements(struct source *s, const struct requirement *list, size_t n, struct err *err)
@@ -287,7 +307,8 @@ static int check_requirements(struct source *s, const struct requirement *list, 
     _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_BYTES);
     (void)buf_adds(&sql, "SELECT count(*)");
     for (size_t i = 0; i < n; i++)
-        (void)buf_addf(&sql, ", count(*) - count(%s), %s%s%s", list[i].value, list[i].bad ? "count(*) FILTER (WHERE " : "0", list[i].bad ? list[i].bad : "",
+        (void)buf_addf(&sql, ", count(*) - count(%s), %s%s%s", list[i].value,
+                       list[i].bad ? "count(*) FILTER (WHERE " : "0", list[i].bad ? list[i].bad : "",
                        list[i].bad ? ")" : "");
     (void)buf_adds(&sql, " FROM " SOURCE_FILTERED);
     if (buf_check(&sql, "SQL of the checks", err) < 0)
@@ -297,8 +318,9 @@ static int check_requirements(struct source *s, const struct requirement *list, 
         return err_wrap(err, "checking the rows of the snapshot");
     s->rows = counts[0];
     if (s->rows == 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "no-rows", "no row of the snapshot is left%s%s: nothing to train on", s->config->where ? " after where " : "",
-                        s->config->where ? s->config->where : "");
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "no-rows",
+                        "no row of the snapshot is left%s%s: nothing to train on",
+                        s->config->where ? " after where " : "", s->config->where ? s->config->where : "");
     for (size_t i = 0; i < n; i++) {
         if (counts[1 + 2 * i] || counts[2 + 2 * i])
             return report_bad(s, &list[i], counts[1 + 2 * i], counts[2 + 2 * i], err);
@@ -314,21 +336,34 @@ static int check_rows(struct source *s, struct err *err)
     size_t n = 0, n_owned = 0;
     for (size_t i = 0; i < c->row_key.n; i++) {
         owned[n_owned] = table_quote_ident(c->row_key.items[i]);
-        list[n++] = (struct requirement){.what = "rowKey column", .name = c->row_key.items[i], .value = owned[n_owned++]};
+        list[n++] = (struct requirement){.what = "rowKey column",
+                                         .name = c->row_key.items[i],
+                                         .value = owned[n_owned++]};
     }
     if (s->label_sql) {
-        static const char *const rules[] = {[LABEL_BINARY] = "0 or 1", [LABEL_CLASS] = "an integer from 0 to 9999", [LABEL_NUMBER] = "a finite number", [LABEL_RELEVANCE] = "a finite number ≥ 0"};
+        static const char *const rules[] = {[LABEL_BINARY] = "0 or 1",
+                                            [LABEL_CLASS] = "an integer from 0 to 9999",
+                                            [LABEL_NUMBER] = "a finite number",
+                                            [LABEL_RELEVANCE] = "a finite number ≥ 0"};
         const char *l = s->label_sql;
-        owned[n_owned] = c->label_type == LABEL_BINARY   ? xasprintf("%s NOT IN (0, 1)", l)
-                         : c->label_type == LABEL_CLASS  ? xasprintf("NOT (%s = floor(%s) AND %s BETWEEN 0 AND 9999)", l, l, l)
+        owned[n_owned] = c->label_type == LABEL_BINARY ? xasprintf("%s NOT IN (0, 1)", l)
+                         : c->label_type == LABEL_CLASS
+                             ? xasprintf("NOT (%s = floor(%s) AND %s BETWEEN 0 AND 9999)", l, l, l)
                          : c->label_type == LABEL_NUMBER ? xasprintf("NOT isfinite(%s)", l)
                                                          : xasprintf("NOT (isfinite(%s) AND %s >= 0)", l, l);
-        list[n++] = (struct requirement){.what = "label", .name = c->label_column ? c->label_column : c->label_sql, .value = l, .bad = owned[n_owned++],
+        list[n++] = (struct requirement){.what = "label",
+                                         .name = c->label_column ? c->label_column : c->label_sql,
+                                         .value = l,
+                                         .bad = owned[n_owned++],
                                          .rule = rules[c->label_type]};
     }
     if (s->weight_sql) {
         owned[n_owned] = xasprintf("NOT (isfinite(%s) AND %s >= 0)", s->weight_sql, s->weight_sql);
-        list[n++] = (struct requirement){.what = "weight", .name = c->weight, .value = s->weight_sql, .bad = owned[n_owned++], .rule = "a finite number ≥ 0"};
+        list[n++] = (struct requirement){.what = "weight",
+                                         .name = c->weight,
+                                         .value = s->weight_sql,
+                                         .bad = owned[n_owned++],
+                                         .rule = "a finite number ≥ 0"};
     }
     if (s->group_sql)
         list[n++] = (struct requirement){.what = "group", .name = c->group, .value = s->group_sql};
@@ -340,9 +375,11 @@ static int check_rows(struct source *s, struct err *err)
     free(owned);
     free(list);
     if (r == 0 && c->label_type == LABEL_CLASS) {
-        r = table_query_int(s->table, &s->classes, NULL, err, "SELECT CAST(max(%s) AS BIGINT) + 1 FROM " SOURCE_FILTERED, s->label_sql);
+        r = table_query_int(s->table, &s->classes, NULL, err,
+                            "SELECT CAST(max(%s) AS BIGINT) + 1 FROM " SOURCE_FILTERED, s->label_sql);
         if (r == 0 && s->classes > CLASSES_MAX)
-            r = err_set(err, ERR_INVALID, "label has %" PRId64 " classes, at most %d", s->classes, CLASSES_MAX);
+            r = err_set(err, ERR_INVALID, "label has %" PRId64 " classes, at most %d", s->classes,
+                        CLASSES_MAX);
     }
     return r;
 }
@@ -356,10 +393,16 @@ int source_open(const struct source_config *config, struct source **ret, struct 
     s->scratch = config->scratch;
     /* The engine gets two thirds; batches, buckets and shards the rest. */
     const char *const readable[] = {config->snapshot, config->output, NULL};
-    const struct table_config tc = {.scratch = config->scratch, .readable = readable, .memory_bytes = config->memory_bytes / 3 * 2, .threads = config->threads,
-                                    .deadline_ms = QUERY_DEADLINE_MS, .stop = config->stop, .stop_ctx = config->stop_ctx};
-    if (table_open(&tc, &s->table, err) < 0 || table_lock(s->table, err) < 0 || make_views(s, config->snapshot, err) < 0 || make_expressions(s, err) < 0 ||
-        check_rows(s, err) < 0 || rowkeys_settle(s, config->memory_bytes / 8, err) < 0 || split_make(s, err) < 0)
+    const struct table_config tc = {.scratch = config->scratch,
+                                    .readable = readable,
+                                    .memory_bytes = config->memory_bytes / 3 * 2,
+                                    .threads = config->threads,
+                                    .deadline_ms = QUERY_DEADLINE_MS,
+                                    .stop = config->stop,
+                                    .stop_ctx = config->stop_ctx};
+    if (table_open(&tc, &s->table, err) < 0 || table_lock(s->table, err) < 0 ||
+        make_views(s, config->snapshot, err) < 0 || make_expressions(s, err) < 0 || check_rows(s, err) < 0 ||
+        rowkeys_settle(s, config->memory_bytes / 8, err) < 0 || split_make(s, err) < 0)
         return -1;
     *ret = steal_ptr(s);
     return 0;

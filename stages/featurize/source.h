@@ -44,7 +44,7 @@ struct source {
     int64_t rows, rows_before_dedupe, train_rows, validation_rows, test_rows;
     int64_t classes; /* of a class label */
     bool has_newest_train_time;
-    int64_t newest_train_time; /* µs */
+    int64_t newest_train_time;          /* µs */
     int64_t validation_from, test_from; /* µs, by time */
 };
 
@@ -57,7 +57,8 @@ enum column_type source_categorical_type(const char *duckdb_type);
 /* Type of a column of the snapshot, or NULL. */
 const char *source_column_type(const struct source *s, const char *name);
 /* A column's quoted name if there is such a column, else the text itself after the checks of user SQL, in parentheses. Caller frees. */
-int source_expression(struct source *s, const char *what, const char *column_or_sql, char **ret, struct err *err);
+int source_expression(struct source *s, const char *what, const char *column_or_sql, char **ret,
+                      struct err *err);
 
 DEFINE_CLEANUP(struct source *, source_free);
 #define _cleanup_source_ CLEANUP(source_free_cleanup)

@@ -12,8 +12,8 @@
 enum { BLOCK_MIN = 16 * 1024, BLOCK_MAX = 1024 * 1024, BUCKETS_MAX = 4096 };
 
 struct bucket {
-    char *block; /* being filled */
-    size_t used; /* bytes */
+    char *block;      /* being filled */
+    size_t used;      /* bytes */
     int64_t *offsets; /* of the full blocks in the file */
     size_t n_blocks, capacity;
 };
@@ -34,7 +34,8 @@ size_t spill_choose_buckets(int64_t records, size_t record_size, int64_t bucket_
     return n;
 }
 
-int spill_new(const char *scratch, size_t record_size, size_t buckets, int64_t memory_bytes, struct spill **ret, struct err *err)
+int spill_new(const char *scratch, size_t record_size, size_t buckets, int64_t memory_bytes,
+              struct spill **ret, struct err *err)
 {
     _cleanup_spill_ struct spill *s = xcalloc(1, sizeof *s);
     s->fd = -1;
@@ -75,7 +76,8 @@ static int block_flush(struct spill *s, struct bucket *b, struct err *err)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return err_errno(err, errno, "writing to the scratch directory (raise the step's scratch.size if it is full)");
+            return err_errno(
+                err, errno, "writing to the scratch directory (raise the step's scratch.size if it is full)");
         done += (size_t)n;
     }
     b->offsets = grow_array(b->offsets, &b->capacity, b->n_blocks, sizeof *b->offsets);

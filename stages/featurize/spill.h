@@ -13,7 +13,8 @@
 struct spill; /* opaque */
 
 /* At most memory_bytes are held (at least 64 KiB a bucket); the file is unlinked at once, so nothing is left behind. */
-int spill_new(const char *scratch, size_t record_size, size_t buckets, int64_t memory_bytes, struct spill **ret, struct err *err);
+int spill_new(const char *scratch, size_t record_size, size_t buckets, int64_t memory_bytes,
+              struct spill **ret, struct err *err);
 struct spill *spill_free(struct spill *s);
 int spill_add(struct spill *s, size_t bucket, const void *record, struct err *err);
 size_t spill_buckets(const struct spill *s);

@@ -22,8 +22,9 @@ static int unit_begin(struct source *s, int64_t newest, int64_t back, int64_t *r
     bool day = s->config->split.boundary == BOUNDARY_DAY;
     _cleanup_free_ char *zone = table_quote_string(s->config->split.time_zone);
     if (table_query_int(s->table, ret, NULL, err,
-                        "SELECT epoch_us(timezone(%s, date_trunc('%s', timezone(%s, make_timestamptz(%" PRId64 "))) - %s(%" PRId64 ")))", zone, day ? "day" : "hour", zone, newest,
-                        day ? "to_days" : "to_hours", back) < 0) {
+                        "SELECT epoch_us(timezone(%s, date_trunc('%s', timezone(%s, make_timestamptz(%" PRId64
+                        "))) - %s(%" PRId64 ")))",
+                        zone, day ? "day" : "hour", zone, newest, day ? "to_days" : "to_hours", back) < 0) {
         err->exit_code = EXITCODE_CONFIG;
         return err_wrap(err, "featurize.split.timeZone '%s'", s->config->split.time_zone);
     }
@@ -38,8 +39,10 @@ static int time_boundaries(struct source *s, struct err *err)
     int64_t test = s->config->split.test_ms, validation = s->config->split.validation_ms;
     if (s->config->split.boundary != BOUNDARY_EXACT) {
         int64_t unit = s->config->split.boundary == BOUNDARY_DAY ? 86400000 : 3600000;
-        int64_t test_units = (test + unit - 1) / unit, all_units = test_units + (validation + unit - 1) / unit;
-        if (unit_begin(s, newest, test_units - 1, &s->test_from, err) < 0 || unit_begin(s, newest, all_units - 1, &s->validation_from, err) < 0)
+        int64_t test_units = (test + unit - 1) / unit,
+                all_units = test_units + (validation + unit - 1) / unit;
+        if (unit_begin(s, newest, test_units - 1, &s->test_from, err) < 0 ||
+            unit_begin(s, newest, all_units - 1, &s->validation_from, err) < 0)
             return -1;
     } else {
         s->test_from = newest + 1 - test * 1000;
@@ -67,7 +70,8 @@ static char *by_hash(const struct source *s)
 {
     const struct featurizeconfig *c = s->config;
     int64_t seed = (int64_t)featurehash_i64(SPLIT_SEED, (uint64_t)c->seed);
-    _cleanup_free_ char *hash = xasprintf("xor(trainyard_xxh64(%s, CAST('%" PRId64 "' AS BIGINT)), CAST('-9223372036854775808' AS BIGINT))",
+    _cleanup_free_ char *hash = xasprintf("xor(trainyard_xxh64(%s, CAST('%" PRId64
+                                          "' AS BIGINT)), CAST('-9223372036854775808' AS BIGINT))",
                                           s->group_sql ? s->group_sql : s->row_key_sql, seed);
     double from = 0, middle = c->split.validation, to = middle + c->split.test;
     if (c->split.by == SPLIT_FOLDS) {
@@ -75,22 +79,31 @@ static char *by_hash(const struct source *s)
         middle = ((double)c->split.fold + 0.5) / (double)c->split.folds;
         to = ((double)c->split.fold + 1) / (double)c->split.folds;
     }
-    return xasprintf("CASE WHEN %s < CAST('%" PRId64 "' AS BIGINT) OR %s > CAST('%" PRId64 "' AS BIGINT) THEN 0 WHEN %s < CAST('%" PRId64 "' AS BIGINT) THEN 1 ELSE 2 END", hash,
-                     share_bound(from), hash, share_last(to), hash, share_bound(middle));
+    return xasprintf("CASE WHEN %s < CAST('%" PRId64 "' AS BIGINT) OR %s > CAST('%" PRId64
+                     "' AS BIGINT) THEN 0 WHEN %s < CAST('%" PRId64 "' AS BIGINT) THEN 1 ELSE 2 END",
+                     hash, share_bound(from), hash, share_last(to), hash, share_bound(middle));
 }
 
 static int by_column(struct source *s, char **ret, struct err *err)
 {
     _cleanup_free_ char *column = table_quote_ident(s->config->split.column), *bad = NULL;
     int64_t n;
-    *ret = xasprintf("CASE CAST(%s AS VARCHAR) WHEN 'train' THEN 0 WHEN 'validation' THEN 1 WHEN 'test' THEN 2 END", column);
-    if (table_query_int(s->table, &n, NULL, err, "SELECT count(*) FROM " SOURCE_ALL " WHERE %s IS NULL", *ret) < 0)
+    *ret = xasprintf(
+        "CASE CAST(%s AS VARCHAR) WHEN 'train' THEN 0 WHEN 'validation' THEN 1 WHEN 'test' THEN 2 END",
+        column);
+    if (table_query_int(s->table, &n, NULL, err, "SELECT count(*) FROM " SOURCE_ALL " WHERE %s IS NULL",
+                        *ret) < 0)
         return -1;
     if (n == 0)
         return 0;
-    if (table_query_string(s->table, &bad, err, "SELECT coalesce(min(CAST(%s AS VARCHAR)), 'NULL') FROM " SOURCE_ALL " WHERE %s IS NULL", column, *ret) < 0)
+    if (table_query_string(s->table, &bad, err,
+                           "SELECT coalesce(min(CAST(%s AS VARCHAR)), 'NULL') FROM " SOURCE_ALL
+                           " WHERE %s IS NULL",
+                           column, *ret) < 0)
         return -1;
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split", "featurize.split.column '%s': %" PRId64 " of %" PRId64 " rows hold neither train, validation nor test, for example %s",
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split",
+                    "featurize.split.column '%s': %" PRId64 " of %" PRId64
+                    " rows hold neither train, validation nor test, for example %s",
                     s->config->split.column, n, s->rows, bad);
 }
 
@@ -103,45 +116,69 @@ static int find_straddlers(struct source *s, const char *split, int64_t *ret, st
         return 0;
     /* Looked up from the smaller side: most groups lie in training as a whole. */
     if (table_exec(s->table, err,
-                   "CREATE TEMP TABLE trainyard_both AS SELECT DISTINCT %s AS g FROM " SOURCE_ALL " WHERE %s = 0 AND %s IN (SELECT %s FROM " SOURCE_ALL " WHERE %s > 0) "
-                   "UNION SELECT DISTINCT %s FROM " SOURCE_ALL " WHERE %s = 1 AND %s IN (SELECT %s FROM " SOURCE_ALL " WHERE %s = 2)",
+                   "CREATE TEMP TABLE trainyard_both AS SELECT DISTINCT %s AS g FROM " SOURCE_ALL
+                   " WHERE %s = 0 AND %s IN (SELECT %s FROM " SOURCE_ALL " WHERE %s > 0) "
+                   "UNION SELECT DISTINCT %s FROM " SOURCE_ALL
+                   " WHERE %s = 1 AND %s IN (SELECT %s FROM " SOURCE_ALL " WHERE %s = 2)",
                    g, split, g, g, split, g, split, g, g, split) < 0)
         return -1;
     if (table_query_int(s->table, ret, NULL, err, "SELECT count(*) FROM trainyard_both") < 0 || *ret == 0)
         return err_is_set(err) ? -1 : 0;
     if (s->config->split.by == SPLIT_COLUMN)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split", "featurize.split.column '%s' tears %" PRId64 " groups of '%s' apart: a group must lie in one split",
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split",
+                        "featurize.split.column '%s' tears %" PRId64
+                        " groups of '%s' apart: a group must lie in one split",
                         s->config->split.column, *ret, s->config->group);
-    return table_exec(s->table, err, "CREATE TEMP TABLE trainyard_straddlers AS SELECT %s AS g, max(%s) AS split FROM " SOURCE_ALL " WHERE %s IN (SELECT g FROM trainyard_both) GROUP BY 1",
-                      g, split, g);
+    return table_exec(
+        s->table, err,
+        "CREATE TEMP TABLE trainyard_straddlers AS SELECT %s AS g, max(%s) AS split FROM " SOURCE_ALL
+        " WHERE %s IN (SELECT g FROM trainyard_both) GROUP BY 1",
+        g, split, g);
 }
 
 static int create_views(struct source *s, const char *split, int64_t straddlers, struct err *err)
 {
     if (straddlers == 0) {
-        if (table_exec(s->table, err, "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL " WHERE %s = 0", split) < 0)
+        if (table_exec(s->table, err,
+                       "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL " WHERE %s = 0",
+                       split) < 0)
             return -1;
         _cleanup_free_ char *name = xasprintf("CASE %s WHEN 1 THEN 'validation' ELSE 'test' END", split);
-        return table_exec(s->table, err, "CREATE TEMP VIEW " SOURCE_HELDOUT " AS SELECT *, %s AS trainyard_split FROM " SOURCE_ALL " WHERE %s > 0", name, split);
+        return table_exec(s->table, err,
+                          "CREATE TEMP VIEW " SOURCE_HELDOUT
+                          " AS SELECT *, %s AS trainyard_split FROM " SOURCE_ALL " WHERE %s > 0",
+                          name, split);
     }
     const char *g = s->group_sql;
-    if (table_exec(s->table, err, "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL " WHERE %s = 0 AND %s NOT IN (SELECT g FROM trainyard_straddlers)", split, g) < 0)
+    if (table_exec(s->table, err,
+                   "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL
+                   " WHERE %s = 0 AND %s NOT IN (SELECT g FROM trainyard_straddlers)",
+                   split, g) < 0)
         return -1;
-    return table_exec(s->table, err,
-                      "CREATE TEMP VIEW " SOURCE_HELDOUT " AS SELECT *, CASE WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 2) THEN 'test' "
-                      "WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 1) THEN 'validation' WHEN %s = 1 THEN 'validation' ELSE 'test' END AS trainyard_split FROM " SOURCE_ALL
-                      " WHERE %s > 0 OR %s IN (SELECT g FROM trainyard_straddlers)",
-                      g, g, split, split, g);
+    return table_exec(
+        s->table, err,
+        "CREATE TEMP VIEW " SOURCE_HELDOUT
+        " AS SELECT *, CASE WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 2) THEN 'test' "
+        "WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 1) THEN 'validation' WHEN %s = 1 THEN 'validation' ELSE 'test' END AS trainyard_split FROM " SOURCE_ALL
+        " WHERE %s > 0 OR %s IN (SELECT g FROM trainyard_straddlers)",
+        g, g, split, split, g);
 }
 
 static int expect_rows(const struct source *s, struct err *err)
 {
     const struct featurizeconfig *c = s->config;
-    bool wants_test = c->split.by == SPLIT_TIME ? c->split.test_ms > 0 : c->split.by == SPLIT_FOLDS || (c->split.by == SPLIT_HASH && c->split.test > 0);
-    const char *empty = s->train_rows == 0 ? "training" : s->validation_rows == 0 ? "validation" : wants_test && s->test_rows == 0 ? "test" : NULL;
+    bool wants_test = c->split.by == SPLIT_TIME
+                          ? c->split.test_ms > 0
+                          : c->split.by == SPLIT_FOLDS || (c->split.by == SPLIT_HASH && c->split.test > 0);
+    const char *empty = s->train_rows == 0                ? "training"
+                        : s->validation_rows == 0         ? "validation"
+                        : wants_test && s->test_rows == 0 ? "test"
+                                                          : NULL;
     if (!empty)
         return 0;
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split", "the split leaves no rows for %s: of %" PRId64 " rows %" PRId64 " train, %" PRId64 " validate, %" PRId64 " test; use a longer window or other shares",
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split",
+                    "the split leaves no rows for %s: of %" PRId64 " rows %" PRId64 " train, %" PRId64
+                    " validate, %" PRId64 " test; use a longer window or other shares",
                     empty, s->rows, s->train_rows, s->validation_rows, s->test_rows);
 }
 
@@ -153,8 +190,9 @@ int split_make(struct source *s, struct err *err)
     case SPLIT_TIME:
         if (time_boundaries(s, err) < 0)
             return -1;
-        split = xasprintf("CASE WHEN %s < CAST('%" PRId64 "' AS BIGINT) THEN 0 WHEN %s < CAST('%" PRId64 "' AS BIGINT) THEN 1 ELSE 2 END", s->time_sql, s->validation_from, s->time_sql,
-                          s->test_from);
+        split = xasprintf("CASE WHEN %s < CAST('%" PRId64 "' AS BIGINT) THEN 0 WHEN %s < CAST('%" PRId64
+                          "' AS BIGINT) THEN 1 ELSE 2 END",
+                          s->time_sql, s->validation_from, s->time_sql, s->test_from);
         break;
     case SPLIT_HASH:
     case SPLIT_FOLDS:
@@ -168,9 +206,13 @@ int split_make(struct source *s, struct err *err)
     if (find_straddlers(s, split, &straddlers, err) < 0 || create_views(s, split, straddlers, err) < 0)
         return err_wrap(err, "splitting the rows");
     int64_t train[2], heldout[2];
-    _cleanup_free_ char *train_sql = xasprintf("SELECT count(*), %s%s%s FROM " SOURCE_TRAIN, s->time_sql ? "max(" : "NULL", s->time_sql ? s->time_sql : "", s->time_sql ? ")" : "");
+    _cleanup_free_ char *train_sql =
+        xasprintf("SELECT count(*), %s%s%s FROM " SOURCE_TRAIN, s->time_sql ? "max(" : "NULL",
+                  s->time_sql ? s->time_sql : "", s->time_sql ? ")" : "");
     if (source_numbers(s, train_sql, train, 2, err) < 0 ||
-        source_numbers(s, "SELECT count(*), count(*) FILTER (WHERE trainyard_split = 'validation') FROM " SOURCE_HELDOUT, heldout, 2, err) < 0)
+        source_numbers(
+            s, "SELECT count(*), count(*) FILTER (WHERE trainyard_split = 'validation') FROM " SOURCE_HELDOUT,
+            heldout, 2, err) < 0)
         return err_wrap(err, "counting the rows of the splits");
     s->train_rows = train[0];
     s->has_newest_train_time = s->time_sql && train[0] > 0;

@@ -26,8 +26,8 @@ struct trainrows {
     const struct rowbatch *batch;
     struct spill *spill;
     size_t dense_bytes, cat_bytes, carry_bytes, record_bytes;
-    char *records;  /* of a batch */
-    uint8_t *keep;  /* of a batch */
+    char *records; /* of a batch */
+    uint8_t *keep; /* of a batch */
     uint64_t order_seed, sampling_seed, sampling_below;
     float negative_weight;
     int64_t seen, total;
@@ -57,7 +57,11 @@ static void make_records(void *ctx, size_t first, size_t n, int thread)
         t->keep[row] = keeps(t, b, row);
         if (!t->keep[row])
             continue;
-        struct record head = {.order = place_of(t, b, row), .row_key = b->row_key[row], .group = b->group[row], .label = b->label[row], .weight = b->weight[row]};
+        struct record head = {.order = place_of(t, b, row),
+                              .row_key = b->row_key[row],
+                              .group = b->group[row],
+                              .label = b->label[row],
+                              .weight = b->weight[row]};
         if (head.label == 0)
             head.weight *= t->negative_weight;
         char *p = t->records + row * t->record_bytes;
@@ -98,7 +102,7 @@ struct sorted {
     struct place {
         uint64_t order;
         uint32_t index;
-    } *places, *buffer;
+    } * places, *buffer;
     size_t n;
     struct err err;
     int result;
@@ -123,7 +127,8 @@ static void sort_places(struct sorted *s, size_t record_bytes, uint64_t first, u
     for (size_t k = 0; k < slots; k++)
         starts[k + 1] += starts[k];
     for (size_t i = 0; i < s->n; i++)
-        s->places[starts[(size_t)((unsigned __int128)(s->buffer[i].order - first) * s->n / range)]++] = s->buffer[i];
+        s->places[starts[(size_t)((unsigned __int128)(s->buffer[i].order - first) * s->n / range)]++] =
+            s->buffer[i];
     for (size_t i = 1; i < s->n; i++) {
         struct place p = s->places[i];
         size_t k = i;
@@ -163,16 +168,22 @@ static void load_bucket(void *ctx, size_t first, size_t n, int thread)
     }
 }
 
-static int write_sorted(const struct trainrows *t, const struct sorted *s, struct shardwriter *w, struct err *err)
+static int write_sorted(const struct trainrows *t, const struct sorted *s, struct shardwriter *w,
+                        struct err *err)
 {
     for (size_t i = 0; i < s->n; i++) {
         const char *p = s->data + s->places[i].index * t->record_bytes;
         struct record head;
         memcpy(&head, p, sizeof head);
         p += sizeof head;
-        const struct shardwriter_row row = {.dense = (const float *)(const void *)p, .cat = (const int32_t *)(const void *)(p + t->dense_bytes),
-                                            .carry = (const int32_t *)(const void *)(p + t->dense_bytes + t->cat_bytes), .label = head.label, .weight = head.weight,
-                                            .group = head.group, .row_key = head.row_key};
+        const struct shardwriter_row row = {.dense = (const float *)(const void *)p,
+                                            .cat = (const int32_t *)(const void *)(p + t->dense_bytes),
+                                            .carry = (const int32_t *)(const void *)(p + t->dense_bytes +
+                                                                                     t->cat_bytes),
+                                            .label = head.label,
+                                            .weight = head.weight,
+                                            .group = head.group,
+                                            .row_key = head.row_key};
         if (shardwriter_add(w, &row, err) < 0)
             return -1;
     }
@@ -214,14 +225,25 @@ static int run(struct trainrows *t, int64_t *ret_rows, struct err *err)
     struct rowstream stream = *t->stream;
     stream.relation = SOURCE_TRAIN;
     stream.order_by = c->hashed_order ? NULL : source->row_order;
-    if (spill_new(t->config->scratch, t->record_bytes, spill_choose_buckets(t->total, t->record_bytes, BUCKET_BYTES), t->config->memory_bytes, &t->spill, err) < 0 ||
+    if (spill_new(t->config->scratch, t->record_bytes,
+                  spill_choose_buckets(t->total, t->record_bytes, BUCKET_BYTES), t->config->memory_bytes,
+                  &t->spill, err) < 0 ||
         rowstream_run(&stream, add_batch, t, err) < 0)
         return -1;
     if (t->seen != t->total)
-        return err_set(err, ERR_TERMINAL, "the snapshot changed while it was read: %lld training rows counted, %lld read", (long long)t->total, (long long)t->seen);
-    const struct shardwriter_config wc = {.directory = t->config->directory, .rows = (size_t)c->shard_rows, .dense_width = featurespec_dense_width(stream.spec),
-                                          .cat_width = featurespec_cat_width(stream.spec), .label = source->label_sql != NULL, .weight = source->weight_sql || c->negatives < 1,
-                                          .group = source->group_sql != NULL, .row_key = true, .carry = c->carry.items, .n_carry = c->carry.n};
+        return err_set(err, ERR_TERMINAL,
+                       "the snapshot changed while it was read: %lld training rows counted, %lld read",
+                       (long long)t->total, (long long)t->seen);
+    const struct shardwriter_config wc = {.directory = t->config->directory,
+                                          .rows = (size_t)c->shard_rows,
+                                          .dense_width = featurespec_dense_width(stream.spec),
+                                          .cat_width = featurespec_cat_width(stream.spec),
+                                          .label = source->label_sql != NULL,
+                                          .weight = source->weight_sql || c->negatives < 1,
+                                          .group = source->group_sql != NULL,
+                                          .row_key = true,
+                                          .carry = c->carry.items,
+                                          .n_carry = c->carry.n};
     _cleanup_shardwriter_ struct shardwriter *w = NULL;
     if (shardwriter_new(&wc, &w, err) < 0 || write_buckets(t, w, err) < 0)
         return -1;
@@ -229,7 +251,8 @@ static int run(struct trainrows *t, int64_t *ret_rows, struct err *err)
     return 0;
 }
 
-int trainrows_write(const struct rowstream *stream, const struct trainrows_config *config, int64_t *ret_rows, struct err *err)
+int trainrows_write(const struct rowstream *stream, const struct trainrows_config *config, int64_t *ret_rows,
+                    struct err *err)
 {
     const struct featurizeconfig *c = stream->source->config;
     struct trainrows t = {.stream = stream, .config = config, .total = stream->source->train_rows};

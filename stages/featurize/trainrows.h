@@ -11,10 +11,11 @@
 struct trainrows_config {
     const char *directory;
     const char *scratch;
-    int64_t memory_bytes; /* for the buckets */
+    int64_t memory_bytes;                         /* for the buckets */
     void (*progress)(void *ctx, double fraction); /* may be NULL */
     void *progress_ctx;
 };
 
 /* stream->relation and order_by are set by this. */
-int trainrows_write(const struct rowstream *stream, const struct trainrows_config *config, int64_t *ret_rows, struct err *err);
+int trainrows_write(const struct rowstream *stream, const struct trainrows_config *config, int64_t *ret_rows,
+                    struct err *err);

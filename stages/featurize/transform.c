@@ -48,8 +48,10 @@ static int reader_of(const char *path, char **ret, struct err *err)
             return 0;
         }
     }
-    return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "usage", "--in '%s': expected a name that ends in .parquet, .csv, .tsv, .json, .jsonl or .ndjson (the text forms also with .gz or .zst)",
-                    path);
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_USAGE, "usage",
+        "--in '%s': expected a name that ends in .parquet, .csv, .tsv, .json, .jsonl or .ndjson (the text forms also with .gz or .zst)",
+        path);
 }
 
 static int check_texts(struct table *t, const struct featurespec *spec, struct err *err)
@@ -57,14 +59,16 @@ static int check_texts(struct table *t, const struct featurespec *spec, struct e
     size_t n;
     const struct featurespec_raw *raw = featurespec_raw(spec, &n);
     for (size_t i = 0; i < n; i++) {
-        if (table_check_expression(t, raw[i].sql, true, err) < 0 || (raw[i].serving_sql && table_check_expression(t, raw[i].serving_sql, true, err) < 0))
+        if (table_check_expression(t, raw[i].sql, true, err) < 0 ||
+            (raw[i].serving_sql && table_check_expression(t, raw[i].serving_sql, true, err) < 0))
             return err_wrap(err, "feature-spec.json: raw column '%s'", raw[i].name);
     }
     return 0;
 }
 
 /* The file, with the spec's derived columns. */
-static int relation_of(struct table *t, const struct featurespec *spec, const char *path, char **ret, struct err *err)
+static int relation_of(struct table *t, const struct featurespec *spec, const char *path, char **ret,
+                       struct err *err)
 {
     _cleanup_free_ char *reader = NULL;
     _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_BYTES);
@@ -76,7 +80,9 @@ static int relation_of(struct table *t, const struct featurespec *spec, const ch
     {
         struct json_path at = {.key = "derive"};
         const char *name, *text;
-        if (json_get_string(item, &at, "name", &name, err) < 0 || json_get_string(item, &at, "sql", &text, err) < 0 || table_check_expression(t, text, true, err) < 0)
+        if (json_get_string(item, &at, "name", &name, err) < 0 ||
+            json_get_string(item, &at, "sql", &text, err) < 0 ||
+            table_check_expression(t, text, true, err) < 0)
             return -1;
         _cleanup_free_ char *quoted = table_quote_ident(name);
         (void)buf_addf(&sql, ", (%s\n) AS %s", text, quoted);
@@ -115,7 +121,8 @@ static int each_batch(void *ctx, const struct column_batch *b, struct err *err)
     if (featurespec_apply(t->spec, b, &t->features, err) < 0)
         return -1;
     for (size_t i = 0; i < b->n_rows; i++) {
-        const struct shardwriter_row row = {.dense = t->features.dense + i * t->features.dense_width, .cat = t->features.cat + i * t->features.cat_width};
+        const struct shardwriter_row row = {.dense = t->features.dense + i * t->features.dense_width,
+                                            .cat = t->features.cat + i * t->features.cat_width};
         if (t->lines ? write_line(t, i, err) < 0 : shardwriter_add(t->shards, &row, err) < 0)
             return -1;
     }
@@ -133,7 +140,10 @@ static int open_out(struct transform *t, const char *out, struct err *err)
         t->lines = fopen(out, "we");
         return t->lines ? 0 : err_errno(err, errno, "creating '%s'", out);
     }
-    const struct shardwriter_config c = {.directory = out, .rows = SHARD_ROWS, .dense_width = featurespec_dense_width(t->spec), .cat_width = featurespec_cat_width(t->spec)};
+    const struct shardwriter_config c = {.directory = out,
+                                         .rows = SHARD_ROWS,
+                                         .dense_width = featurespec_dense_width(t->spec),
+                                         .cat_width = featurespec_cat_width(t->spec)};
     return shardwriter_new(&c, &t->shards, err);
 }
 
@@ -160,10 +170,15 @@ int transform_run(const struct transform_config *config, int64_t *ret_rows, stru
     _cleanup_free_ char *relation = NULL;
     const char *const readable[] = {config->in, NULL};
     /* A single file may be named where directories are: the engine compares prefixes of paths. */
-    const struct table_config tc = {.scratch = config->scratch, .readable = readable, .memory_bytes = config->memory_bytes, .threads = config->threads};
+    const struct table_config tc = {.scratch = config->scratch,
+                                    .readable = readable,
+                                    .memory_bytes = config->memory_bytes,
+                                    .threads = config->threads};
     if (!fs_exists(config->in))
-        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "input-missing", "--in '%s': no such file", config->in);
-    if (featurespec_load(config->spec, &spec, err) < 0 || table_open(&tc, &table, err) < 0 || table_lock(table, err) < 0 || check_texts(table, spec, err) < 0 ||
+        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "input-missing", "--in '%s': no such file",
+                        config->in);
+    if (featurespec_load(config->spec, &spec, err) < 0 || table_open(&tc, &table, err) < 0 ||
+        table_lock(table, err) < 0 || check_texts(table, spec, err) < 0 ||
         relation_of(table, spec, config->in, &relation, err) < 0)
         return -1;
     struct transform t = {.spec = spec};

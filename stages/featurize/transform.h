@@ -9,9 +9,10 @@
 #include "common/base/err.h"
 
 struct transform_config {
-    const char *spec;    /* directory with feature-spec.json and vocabularies.safetensors */
-    const char *in;      /* .csv, .tsv, .parquet, .json, .jsonl, .ndjson; .gz and .zst of the text forms */
-    const char *out;     /* a directory for shards (dense, cat), or a name ending in .jsonl, or "-": a line of JSON a row */
+    const char *spec; /* directory with feature-spec.json and vocabularies.safetensors */
+    const char *in;   /* .csv, .tsv, .parquet, .json, .jsonl, .ndjson; .gz and .zst of the text forms */
+    const char *
+        out; /* a directory for shards (dense, cat), or a name ending in .jsonl, or "-": a line of JSON a row */
     const char *scratch; /* an existing directory; holds temporary files */
     bool serving;        /* servingValue instead of the logged value where a feature has one */
     int64_t memory_bytes;

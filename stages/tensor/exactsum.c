@@ -5,7 +5,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { BIAS = 1088 /* the lowest digit has weight 2^-1088, below the smallest subnormal 2^-1074 */, CARRY_EVERY = 1 << 29 };
+enum {
+    BIAS = 1088 /* the lowest digit has weight 2^-1088, below the smallest subnormal 2^-1074 */,
+    CARRY_EVERY = 1 << 29
+};
 
 void exactsum_init(struct exactsum *s)
 {
@@ -39,7 +42,8 @@ void exactsum_add(struct exactsum *s, double x)
     unsigned at = exponent + (BIAS - 1075);
     unsigned __int128 wide = (unsigned __int128)mantissa << (at & 31);
     int64_t *d = &s->digit[at >> 5];
-    int64_t low = (int64_t)((uint64_t)wide & 0xffffffff), mid = (int64_t)((uint64_t)(wide >> 32) & 0xffffffff), high = (int64_t)(wide >> 64);
+    int64_t low = (int64_t)((uint64_t)wide & 0xffffffff),
+            mid = (int64_t)((uint64_t)(wide >> 32) & 0xffffffff), high = (int64_t)(wide >> 64);
     if (bits >> 63) {
         d[0] -= low;
         d[1] -= mid;

@@ -95,7 +95,8 @@ static bool present(const struct column *c, size_t row)
     return !c->valid || c->valid[row];
 }
 
-static void apply_numeric(const struct feature *f, const struct column *c, size_t first, size_t n, struct featurebatch *out)
+static void apply_numeric(const struct feature *f, const struct column *c, size_t first, size_t n,
+                          struct featurebatch *out)
 {
     const struct numeric *p = &f->numeric;
     for (size_t row = first; row < first + n; row++) {
@@ -119,22 +120,27 @@ static uint64_t hash_value(const struct column *c, size_t row, uint64_t seed)
     return featurehash_text(c->text + c->offsets[row], c->offsets[row + 1] - c->offsets[row], seed);
 }
 
-static void apply_known(const struct feature *f, const struct column *c, size_t first, size_t n, struct featurebatch *out)
+static void apply_known(const struct feature *f, const struct column *c, size_t first, size_t n,
+                        struct featurebatch *out)
 {
     const struct categorical *p = &f->categorical;
     for (size_t row = first; row < first + n; row++) {
         int32_t id = 0;
         if (present(c, row)) {
             id = c->type == COLUMN_I64 ? vocabulary_find_i64(p->known, c->i64[row])
-                                       : vocabulary_find_text(p->known, c->text + c->offsets[row], c->offsets[row + 1] - c->offsets[row]);
+                                       : vocabulary_find_text(p->known, c->text + c->offsets[row],
+                                                              c->offsets[row + 1] - c->offsets[row]);
             if (id < 0)
-                id = p->buckets == 1 ? 1 : 1 + (int32_t)featurehash_below(hash_value(c, row, p->seed), p->buckets);
+                id = p->buckets == 1
+                         ? 1
+                         : 1 + (int32_t)featurehash_below(hash_value(c, row, p->seed), p->buckets);
         }
         out->cat[row * out->cat_width + f->at] = id;
     }
 }
 
-static void apply_hash(const struct feature *f, const struct column *columns, size_t first, size_t n, struct featurebatch *out)
+static void apply_hash(const struct feature *f, const struct column *columns, size_t first, size_t n,
+                       struct featurebatch *out)
 {
     const struct categorical *p = &f->categorical;
     for (size_t row = first; row < first + n; row++) {
@@ -150,7 +156,8 @@ static void apply_hash(const struct feature *f, const struct column *columns, si
     }
 }
 
-void featurespec_apply_range(const struct featurespec *s, const struct column_batch *in, size_t first, size_t n, struct featurebatch *out)
+void featurespec_apply_range(const struct featurespec *s, const struct column_batch *in, size_t first,
+                             size_t n, struct featurebatch *out)
 {
     for (size_t i = 0; i < s->n_features; i++) {
         const struct feature *f = &s->features[i];
@@ -167,23 +174,29 @@ int featurespec_check(const struct featurespec *s, const struct column_batch *in
 {
     static const char *const names[] = {[COLUMN_F64] = "f64", [COLUMN_I64] = "i64", [COLUMN_STR] = "str"};
     if (in->n_columns < s->n_raw)
-        return err_set(err, ERR_INVALID, "the feature spec takes %zu raw columns, got %zu", s->n_raw, in->n_columns);
+        return err_set(err, ERR_INVALID, "the feature spec takes %zu raw columns, got %zu", s->n_raw,
+                       in->n_columns);
     for (size_t i = 0; i < s->n_raw; i++) {
         if (in->columns[i].type != s->raw[i].type)
-            return err_set(err, ERR_INVALID, "raw column '%s': expected type %s, got %s", s->raw[i].name, names[s->raw[i].type], names[in->columns[i].type]);
+            return err_set(err, ERR_INVALID, "raw column '%s': expected type %s, got %s", s->raw[i].name,
+                           names[s->raw[i].type], names[in->columns[i].type]);
     }
     for (size_t i = 0; i < s->n_features; i++) {
         const struct feature *f = &s->features[i];
         const struct column *c = &in->columns[f->input[0]];
         for (size_t row = 0; f->is_numeric && f->numeric.required && row < in->n_rows; row++) {
             if (!present(c, row) || isnan(featurespec_transform(f->numeric.transform, c->f64[row])))
-                return err_set(err, ERR_INVALID, "feature '%s' is missing (NULL or not finite) in row %zu of a batch, and its impute is none: choose mean, median or zero", f->name, row);
+                return err_set(
+                    err, ERR_INVALID,
+                    "feature '%s' is missing (NULL or not finite) in row %zu of a batch, and its impute is none: choose mean, median or zero",
+                    f->name, row);
         }
     }
     return 0;
 }
 
-int featurespec_apply(const struct featurespec *s, const struct column_batch *in, struct featurebatch *out, struct err *err)
+int featurespec_apply(const struct featurespec *s, const struct column_batch *in, struct featurebatch *out,
+                      struct err *err)
 {
     if (featurespec_check(s, in, err) < 0)
         return -1;

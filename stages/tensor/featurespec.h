@@ -42,8 +42,8 @@ struct featurespec_raw {
 /* A batch of model inputs, row-major; the arrays belong to the batch. */
 struct featurebatch {
     size_t n, dense_width, cat_width;
-    float *dense;  /* [n, dense_width] */
-    int32_t *cat;  /* [n, cat_width] */
+    float *dense; /* [n, dense_width] */
+    int32_t *cat; /* [n, cat_width] */
     size_t capacity;
 };
 void featurebatch_release(struct featurebatch *b);
@@ -66,11 +66,13 @@ size_t featurespec_cardinality(const struct featurespec *s, size_t i);
 const cJSON *featurespec_document(const struct featurespec *s);
 
 /* Columns of `in` in the order of featurespec_raw(). Replaces the contents of *out, reusing its memory. */
-int featurespec_apply(const struct featurespec *s, const struct column_batch *in, struct featurebatch *out, struct err *err);
+int featurespec_apply(const struct featurespec *s, const struct column_batch *in, struct featurebatch *out,
+                      struct err *err);
 
 /* The parts of apply, for callers that share a batch among threads: check once, reserve, then any ranges of rows at once. */
 int featurespec_check(const struct featurespec *s, const struct column_batch *in, struct err *err);
-void featurespec_apply_range(const struct featurespec *s, const struct column_batch *in, size_t first, size_t n, struct featurebatch *out);
+void featurespec_apply_range(const struct featurespec *s, const struct column_batch *in, size_t first,
+                             size_t n, struct featurebatch *out);
 
 /* The first step of a numeric feature, shared with its fitting. NaN: missing. */
 enum numeric_transform { TRANSFORM_NONE, TRANSFORM_LOG, TRANSFORM_LOG1P, TRANSFORM_SQRT };
@@ -78,7 +80,8 @@ double featurespec_transform(enum numeric_transform t, double x);
 
 /* From memory: takes the document (on failure too); vocabularies may be NULL when no feature has one. */
 struct safetensors;
-int featurespec_parse(cJSON *document, const struct safetensors *vocabularies, struct featurespec **ret, struct err *err);
+int featurespec_parse(cJSON *document, const struct safetensors *vocabularies, struct featurespec **ret,
+                      struct err *err);
 
 DEFINE_CLEANUP(struct featurespec *, featurespec_free);
 #define _cleanup_featurespec_ CLEANUP(featurespec_free_cleanup)

@@ -16,7 +16,8 @@ struct loader {
     const struct safetensors *vocabularies; /* NULL: the spec has none */
 };
 
-static int invalid(const struct json_path *path, struct err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int invalid(const struct json_path *path, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static int invalid(const struct json_path *path, struct err *err, const char *fmt, ...)
 {
     char where[JSON_PATH_MAX], text[512];
@@ -41,8 +42,10 @@ static int load_raw(struct featurespec *s, const cJSON *list, const struct json_
         struct json_path at = {.parent = path, .index = s->n_raw};
         struct featurespec_raw *r = &s->raw[s->n_raw];
         const char *type;
-        if (json_only_keys(item, &at, keys, err) < 0 || json_get_string(item, &at, "name", &r->name, err) < 0 ||
-            json_get_string(item, &at, "sql", &r->sql, err) < 0 || json_get_string(item, &at, "type", &type, err) < 0 ||
+        if (json_only_keys(item, &at, keys, err) < 0 ||
+            json_get_string(item, &at, "name", &r->name, err) < 0 ||
+            json_get_string(item, &at, "sql", &r->sql, err) < 0 ||
+            json_get_string(item, &at, "type", &type, err) < 0 ||
             json_get_string_or(item, &at, "servingSql", NULL, &r->serving_sql, err) < 0)
             return -1;
         size_t k = 0;
@@ -60,7 +63,8 @@ static int load_raw(struct featurespec *s, const cJSON *list, const struct json_
     return 0;
 }
 
-static int find_raw(const struct featurespec *s, const char *name, const struct json_path *path, size_t *ret, struct err *err)
+static int find_raw(const struct featurespec *s, const char *name, const struct json_path *path, size_t *ret,
+                    struct err *err)
 {
     for (size_t i = 0; i < s->n_raw; i++) {
         if (strcmp(s->raw[i].name, name) == 0) {
@@ -75,14 +79,21 @@ static int find_raw(const struct featurespec *s, const char *name, const struct 
 
 static int load_numeric(struct feature *f, const cJSON *o, const struct json_path *path, struct err *err)
 {
-    static const char *const keys[] = {"fill", "required", "missingFlag", "transform", "clip", "offset", "scale", NULL};
-    static const char *const transforms[] = {[TRANSFORM_NONE] = "none", [TRANSFORM_LOG] = "log", [TRANSFORM_LOG1P] = "log1p", [TRANSFORM_SQRT] = "sqrt"};
+    static const char *const keys[] = {"fill", "required", "missingFlag", "transform",
+                                       "clip", "offset",   "scale",       NULL};
+    static const char *const transforms[] = {[TRANSFORM_NONE] = "none",
+                                             [TRANSFORM_LOG] = "log",
+                                             [TRANSFORM_LOG1P] = "log1p",
+                                             [TRANSFORM_SQRT] = "sqrt"};
     struct numeric *p = &f->numeric;
     const char *transform;
     const cJSON *clip;
     if (json_only_keys(o, path, keys, err) < 0 || json_get_double(o, path, "fill", &p->fill, err) < 0 ||
-        json_get_bool(o, path, "missingFlag", &p->missing_flag, err) < 0 || json_get_bool_or(o, path, "required", false, &p->required, err) < 0 || json_get_string(o, path, "transform", &transform, err) < 0 ||
-        json_get_double(o, path, "offset", &p->offset, err) < 0 || json_get_double(o, path, "scale", &p->scale, err) < 0 ||
+        json_get_bool(o, path, "missingFlag", &p->missing_flag, err) < 0 ||
+        json_get_bool_or(o, path, "required", false, &p->required, err) < 0 ||
+        json_get_string(o, path, "transform", &transform, err) < 0 ||
+        json_get_double(o, path, "offset", &p->offset, err) < 0 ||
+        json_get_double(o, path, "scale", &p->scale, err) < 0 ||
         json_get_array_or(o, path, "clip", &clip, err) < 0)
         return -1;
     size_t k = 0;
@@ -95,7 +106,8 @@ static int load_numeric(struct feature *f, const cJSON *o, const struct json_pat
         return invalid(path, err, "fill, offset and scale must be finite, scale not 0");
     if (clip) {
         const cJSON *low = clip->child, *high = low ? low->next : NULL;
-        if (!cJSON_IsNumber(low) || !cJSON_IsNumber(high) || high->next || !(low->valuedouble <= high->valuedouble))
+        if (!cJSON_IsNumber(low) || !cJSON_IsNumber(high) || high->next ||
+            !(low->valuedouble <= high->valuedouble))
             return invalid(path, err, "clip is no pair [lowest, highest]");
         p->clip = true;
         p->lowest = low->valuedouble;
@@ -124,14 +136,16 @@ static int load_hash(struct categorical *c, const cJSON *o, const struct json_pa
     return 0;
 }
 
-static int load_vocabulary(struct loader *l, struct feature *f, enum column_type type, const cJSON *o, const struct json_path *path, struct err *err)
+static int load_vocabulary(struct loader *l, struct feature *f, enum column_type type, const cJSON *o,
+                           const struct json_path *path, struct err *err)
 {
     static const char *const keys[] = {"function", "seed", "oovBuckets", "size", NULL};
     const char *function;
     int64_t seed, buckets, size;
     struct categorical *c = &f->categorical;
     if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "function", &function, err) < 0 ||
-        json_get_int(o, path, "seed", &seed, err) < 0 || json_get_int(o, path, "oovBuckets", &buckets, err) < 0 ||
+        json_get_int(o, path, "seed", &seed, err) < 0 ||
+        json_get_int(o, path, "oovBuckets", &buckets, err) < 0 ||
         json_get_int(o, path, "size", &size, err) < 0)
         return -1;
     if (strcmp(function, "xxh64") != 0)
@@ -146,7 +160,8 @@ static int load_vocabulary(struct loader *l, struct feature *f, enum column_type
     if (vocabulary_load(l->vocabularies, f->name, type, (int32_t)(1 + buckets), &c->known, err) < 0)
         return -1;
     if ((int64_t)vocabulary_size(c->known) != size)
-        return invalid(path, err, "size is %lld, vocabularies.safetensors holds %zu values", (long long)size, vocabulary_size(c->known));
+        return invalid(path, err, "size is %lld, vocabularies.safetensors holds %zu values", (long long)size,
+                       vocabulary_size(c->known));
     return 0;
 }
 
@@ -154,16 +169,19 @@ static int values_range(struct vocabulary *v, const cJSON *o, const struct json_
 {
     static const char *const keys[] = {"from", "to", NULL};
     int64_t from, to;
-    if (json_only_keys(o, path, keys, err) < 0 || json_get_int(o, path, "from", &from, err) < 0 || json_get_int(o, path, "to", &to, err) < 0)
+    if (json_only_keys(o, path, keys, err) < 0 || json_get_int(o, path, "from", &from, err) < 0 ||
+        json_get_int(o, path, "to", &to, err) < 0)
         return -1;
     if (from > to || (uint64_t)to - (uint64_t)from >= VALUES_MAX)
-        return invalid(path, err, "from %lld to %lld: expected an ascending range of at most %d values", (long long)from, (long long)to, VALUES_MAX);
+        return invalid(path, err, "from %lld to %lld: expected an ascending range of at most %d values",
+                       (long long)from, (long long)to, VALUES_MAX);
     for (int64_t k = from; k <= to; k++)
         vocabulary_add_i64(v, k);
     return 0;
 }
 
-static int values_list(struct vocabulary *v, enum column_type type, const cJSON *list, const struct json_path *path, struct err *err)
+static int values_list(struct vocabulary *v, enum column_type type, const cJSON *list,
+                       const struct json_path *path, struct err *err)
 {
     const cJSON *item;
     size_t index = 0;
@@ -173,20 +191,24 @@ static int values_list(struct vocabulary *v, enum column_type type, const cJSON 
         int64_t number;
         if (type == COLUMN_STR && cJSON_IsString(item)) {
             vocabulary_add_text(v, item->valuestring, strlen(item->valuestring));
-        } else if (type == COLUMN_I64 && cJSON_IsNumber(item) && item->valuedouble == floor(item->valuedouble) && fabs(item->valuedouble) <= 9007199254740992.0) {
+        } else if (type == COLUMN_I64 && cJSON_IsNumber(item) &&
+                   item->valuedouble == floor(item->valuedouble) &&
+                   fabs(item->valuedouble) <= 9007199254740992.0) {
             vocabulary_add_i64(v, (int64_t)item->valuedouble);
         } else if (type == COLUMN_I64 && cJSON_IsString(item)) {
             if (text_parse_int(item->valuestring, &number, err) < 0)
                 return -1;
             vocabulary_add_i64(v, number);
         } else {
-            return invalid(&at, err, "expected %s, as the raw column is", type == COLUMN_I64 ? "an integer" : "a text");
+            return invalid(&at, err, "expected %s, as the raw column is",
+                           type == COLUMN_I64 ? "an integer" : "a text");
         }
     }
     return 0;
 }
 
-static int load_values(struct feature *f, enum column_type type, const cJSON *o, const struct json_path *path, struct err *err)
+static int load_values(struct feature *f, enum column_type type, const cJSON *o, const struct json_path *path,
+                       struct err *err)
 {
     struct categorical *c = &f->categorical;
     c->kind = CATEGORICAL_KNOWN;
@@ -205,7 +227,8 @@ static int load_values(struct feature *f, enum column_type type, const cJSON *o,
     return vocabulary_finish(c->known, err) < 0 ? err_wrap(err, "feature '%s': values", f->name) : 0;
 }
 
-static int load_categorical(struct loader *l, struct feature *f, const cJSON *o, const struct json_path *path, struct err *err)
+static int load_categorical(struct loader *l, struct feature *f, const cJSON *o, const struct json_path *path,
+                            struct err *err)
 {
     static const char *const keys[] = {"vocabulary", "values", "hash", NULL};
     if (json_only_keys(o, path, keys, err) < 0)
@@ -217,7 +240,8 @@ static int load_categorical(struct loader *l, struct feature *f, const cJSON *o,
     enum column_type type = l->s->raw[f->input[0]].type;
     for (size_t i = 0; i < f->n_inputs; i++) {
         if (l->s->raw[f->input[i]].type == COLUMN_F64)
-            return invalid(path, err, "raw column '%s' is f64, categorical features take i64 or str", l->s->raw[f->input[i]].name);
+            return invalid(path, err, "raw column '%s' is f64, categorical features take i64 or str",
+                           l->s->raw[f->input[i]].name);
     }
     if (strcmp(body->string, "hash") == 0)
         return load_hash(&f->categorical, body, &at, err);
@@ -230,7 +254,8 @@ static int load_categorical(struct loader *l, struct feature *f, const cJSON *o,
 
 /* --- features ---------------------------------------------------------------------------------------------- */
 
-static int load_inputs(struct featurespec *s, struct feature *f, const cJSON *o, const struct json_path *path, struct err *err)
+static int load_inputs(struct featurespec *s, struct feature *f, const cJSON *o, const struct json_path *path,
+                       struct err *err)
 {
     const cJSON *cross;
     const char *raw;
@@ -238,7 +263,8 @@ static int load_inputs(struct featurespec *s, struct feature *f, const cJSON *o,
         return -1;
     if (!cross) {
         f->n_inputs = 1;
-        return json_get_string(o, path, "raw", &raw, err) < 0 ? -1 : find_raw(s, raw, path, &f->input[0], err);
+        return json_get_string(o, path, "raw", &raw, err) < 0 ? -1
+                                                              : find_raw(s, raw, path, &f->input[0], err);
     }
     int n = cJSON_GetArraySize(cross);
     if (n < 2 || n > FEATURE_CROSS_MAX)
@@ -254,12 +280,14 @@ static int load_inputs(struct featurespec *s, struct feature *f, const cJSON *o,
     return 0;
 }
 
-static int load_feature(struct loader *l, struct feature *f, const cJSON *o, const struct json_path *path, struct err *err)
+static int load_feature(struct loader *l, struct feature *f, const cJSON *o, const struct json_path *path,
+                        struct err *err)
 {
     static const char *const keys[] = {"name", "raw", "cross", "numeric", "categorical", NULL};
     const cJSON *numeric, *categorical;
-    if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "name", &f->name, err) < 0 || load_inputs(l->s, f, o, path, err) < 0 ||
-        json_get_object_or(o, path, "numeric", &numeric, err) < 0 || json_get_object_or(o, path, "categorical", &categorical, err) < 0)
+    if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "name", &f->name, err) < 0 ||
+        load_inputs(l->s, f, o, path, err) < 0 || json_get_object_or(o, path, "numeric", &numeric, err) < 0 ||
+        json_get_object_or(o, path, "categorical", &categorical, err) < 0)
         return -1;
     if (!numeric == !categorical)
         return invalid(path, err, "expected exactly one of numeric, categorical");
@@ -314,12 +342,14 @@ static int load_features(struct loader *l, const cJSON *list, const struct json_
 }
 
 /* Takes the document, on failure too. */
-int featurespec_parse(cJSON *document, const struct safetensors *vocabularies, struct featurespec **ret, struct err *err)
+int featurespec_parse(cJSON *document, const struct safetensors *vocabularies, struct featurespec **ret,
+                      struct err *err)
 {
     _cleanup_featurespec_ struct featurespec *s = xcalloc(1, sizeof *s);
     s->document = document;
     struct loader l = {.s = s, .vocabularies = vocabularies};
-    struct json_path root = {.key = "feature-spec.json"}, raw_path = {.parent = &root, .key = "raw"}, path = {.parent = &root, .key = "features"};
+    struct json_path root = {.key = "feature-spec.json"}, raw_path = {.parent = &root, .key = "raw"},
+                     path = {.parent = &root, .key = "features"};
     int64_t version;
     const cJSON *raw, *features;
     if (!cJSON_IsObject(document))
@@ -327,8 +357,10 @@ int featurespec_parse(cJSON *document, const struct safetensors *vocabularies, s
     if (json_get_int(document, &root, "version", &version, err) < 0)
         return -1;
     if (version != DOCUMENT_VERSION)
-        return invalid(&root, err, "version %lld, expected %d: use the release that wrote it", (long long)version, DOCUMENT_VERSION);
-    if (json_get_array(document, &root, "raw", &raw, err) < 0 || json_get_array(document, &root, "features", &features, err) < 0 ||
+        return invalid(&root, err, "version %lld, expected %d: use the release that wrote it",
+                       (long long)version, DOCUMENT_VERSION);
+    if (json_get_array(document, &root, "raw", &raw, err) < 0 ||
+        json_get_array(document, &root, "features", &features, err) < 0 ||
         load_raw(s, raw, &raw_path, err) < 0 || load_features(&l, features, &path, err) < 0)
         return -1;
     *ret = steal_ptr(s);
@@ -337,7 +369,8 @@ int featurespec_parse(cJSON *document, const struct safetensors *vocabularies, s
 
 int featurespec_load(const char *dir, struct featurespec **ret, struct err *err)
 {
-    _cleanup_free_ char *spec = fs_join(dir, "feature-spec.json"), *words = fs_join(dir, "vocabularies.safetensors");
+    _cleanup_free_ char *spec = fs_join(dir, "feature-spec.json"),
+                        *words = fs_join(dir, "vocabularies.safetensors");
     _cleanup_safetensors_ struct safetensors *vocabularies = NULL;
     cJSON *document = NULL;
     if (fs_exists(words) && safetensors_open(words, &vocabularies, err) < 0)

@@ -27,9 +27,10 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[] = {
-    [SAFETENSORS_F64] = {"F64", 8}, [SAFETENSORS_F32] = {"F32", 4}, [SAFETENSORS_F16] = {"F16", 2}, [SAFETENSORS_BF16] = {"BF16", 2},
-    [SAFETENSORS_I64] = {"I64", 8}, [SAFETENSORS_I32] = {"I32", 4}, [SAFETENSORS_I16] = {"I16", 2}, [SAFETENSORS_I8] = {"I8", 1},
-    [SAFETENSORS_U64] = {"U64", 8}, [SAFETENSORS_U32] = {"U32", 4}, [SAFETENSORS_U16] = {"U16", 2}, [SAFETENSORS_U8] = {"U8", 1},
+    [SAFETENSORS_F64] = {"F64", 8},   [SAFETENSORS_F32] = {"F32", 4}, [SAFETENSORS_F16] = {"F16", 2},
+    [SAFETENSORS_BF16] = {"BF16", 2}, [SAFETENSORS_I64] = {"I64", 8}, [SAFETENSORS_I32] = {"I32", 4},
+    [SAFETENSORS_I16] = {"I16", 2},   [SAFETENSORS_I8] = {"I8", 1},   [SAFETENSORS_U64] = {"U64", 8},
+    [SAFETENSORS_U32] = {"U32", 4},   [SAFETENSORS_U16] = {"U16", 2}, [SAFETENSORS_U8] = {"U8", 1},
     [SAFETENSORS_BOOL] = {"BOOL", 1},
 };
 
@@ -43,7 +44,8 @@ const char *safetensors_dtype_name(enum safetensors_dtype t)
     return dtypes[t].name;
 }
 
-static int refuse(const struct safetensors *f, struct err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(const struct safetensors *f, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static int refuse(const struct safetensors *f, struct err *err, const char *fmt, ...)
 {
     char text[512];
@@ -51,10 +53,12 @@ static int refuse(const struct safetensors *f, struct err *err, const char *fmt,
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "safetensors", "%s: %s: the file is damaged or no safetensors file; make it again", f->what, text);
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "safetensors",
+                    "%s: %s: the file is damaged or no safetensors file; make it again", f->what, text);
 }
 
-static int dtype_parse(const struct safetensors *f, const char *tensor, const cJSON *item, enum safetensors_dtype *ret, struct err *err)
+static int dtype_parse(const struct safetensors *f, const char *tensor, const cJSON *item,
+                       enum safetensors_dtype *ret, struct err *err)
 {
     if (!cJSON_IsString(item))
         return refuse(f, err, "tensor '%s': dtype is missing or no string", tensor);
@@ -64,8 +68,10 @@ static int dtype_parse(const struct safetensors *f, const char *tensor, const cJ
             return 0;
         }
     }
-    return refuse(f, err, "tensor '%s': dtype '%.32s' is unknown (F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8, BOOL)", tensor,
-                  item->valuestring);
+    return refuse(
+        f, err,
+        "tensor '%s': dtype '%.32s' is unknown (F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8, BOOL)",
+        tensor, item->valuestring);
 }
 
 /* An exact, non-negative integer; a double holds all up to 2^53. */
@@ -78,7 +84,8 @@ static bool integer_of(const cJSON *item, int64_t *ret)
     return true;
 }
 
-static int tensor_parse(const struct safetensors *f, const cJSON *item, const uint8_t *data, size_t data_len, struct safetensors_tensor *t, struct err *err)
+static int tensor_parse(const struct safetensors *f, const cJSON *item, const uint8_t *data, size_t data_len,
+                        struct safetensors_tensor *t, struct err *err)
 {
     static const char *const keys[] = {"dtype", "shape", "data_offsets", NULL};
     t->name = item->string;
@@ -91,26 +98,29 @@ static int tensor_parse(const struct safetensors *f, const cJSON *item, const ui
         return -1;
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(item, "shape");
     if (!cJSON_IsArray(shape) || cJSON_GetArraySize(shape) > SAFETENSORS_RANK_MAX)
-        return refuse(f, err, "tensor '%.100s': shape is no list of at most %d extents", t->name, SAFETENSORS_RANK_MAX);
+        return refuse(f, err, "tensor '%.100s': shape is no list of at most %d extents", t->name,
+                      SAFETENSORS_RANK_MAX);
     uint64_t bytes = dtypes[t->dtype].size;
     const cJSON *extent;
     cJSON_ArrayForEach(extent, shape)
     {
         int64_t v;
         if (!integer_of(extent, &v) || __builtin_mul_overflow(bytes, (uint64_t)v, &bytes))
-            return refuse(f, err, "tensor '%.100s': shape holds something that is no sensible extent", t->name);
+            return refuse(f, err, "tensor '%.100s': shape holds something that is no sensible extent",
+                          t->name);
         t->shape[t->rank++] = v;
     }
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(item, "data_offsets");
     int64_t begin, end;
-    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !integer_of(offsets->child, &begin) || !integer_of(offsets->child->next, &end))
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !integer_of(offsets->child, &begin) ||
+        !integer_of(offsets->child->next, &end))
         return refuse(f, err, "tensor '%.100s': data_offsets is no pair of integers", t->name);
     if (begin > end || (uint64_t)end > data_len)
-        return refuse(f, err, "tensor '%.100s': data_offsets [%lld, %lld] leave the file's %zu bytes of data", t->name, (long long)begin,
-                      (long long)end, data_len);
+        return refuse(f, err, "tensor '%.100s': data_offsets [%lld, %lld] leave the file's %zu bytes of data",
+                      t->name, (long long)begin, (long long)end, data_len);
     if ((uint64_t)(end - begin) != bytes)
-        return refuse(f, err, "tensor '%.100s': its shape needs %llu bytes, data_offsets give %lld", t->name, (unsigned long long)bytes,
-                      (long long)(end - begin));
+        return refuse(f, err, "tensor '%.100s': its shape needs %llu bytes, data_offsets give %lld", t->name,
+                      (unsigned long long)bytes, (long long)(end - begin));
     t->data = data + begin;
     t->bytes = bytes;
     return 0;
@@ -127,7 +137,8 @@ static int by_offset(const void *a, const void *b)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp((*(struct safetensors_tensor *const *)a)->name, (*(struct safetensors_tensor *const *)b)->name);
+    return strcmp((*(struct safetensors_tensor *const *)a)->name,
+                  (*(struct safetensors_tensor *const *)b)->name);
 }
 
 static int metadata_check(const struct safetensors *f, struct err *err)
@@ -164,12 +175,13 @@ static int header_parse(struct safetensors *f, const uint8_t *data, size_t data_
     for (size_t i = 0; i < f->n; i++) {
         const uint8_t *begin = f->tensors[i].data;
         if (begin != at)
-            return refuse(f, err, "tensor '%.100s' %s at byte %zu of the data", f->tensors[i].name, begin < at ? "overlaps another" : "follows a hole",
-                          (size_t)(begin - data));
+            return refuse(f, err, "tensor '%.100s' %s at byte %zu of the data", f->tensors[i].name,
+                          begin < at ? "overlaps another" : "follows a hole", (size_t)(begin - data));
         at = begin + f->tensors[i].bytes;
     }
     if (at != data + data_len)
-        return refuse(f, err, "%zu bytes after the last tensor belong to none", (size_t)(data + data_len - at));
+        return refuse(f, err, "%zu bytes after the last tensor belong to none",
+                      (size_t)(data + data_len - at));
     f->by_name = xcalloc(f->n + 1, sizeof(struct safetensors_tensor *));
     for (size_t i = 0; i < f->n; i++)
         f->by_name[i] = &f->tensors[i];
@@ -186,19 +198,23 @@ static int parse(struct safetensors *f, const void *bytes, size_t len, struct er
     for (int i = 7; i >= 0; i--)
         header = header << 8 | p[i];
     if (header > LIMIT_SAFETENSORS_HEADER_BYTES)
-        return refuse(f, err, "its header claims %llu bytes, the maximum is %d", (unsigned long long)header, LIMIT_SAFETENSORS_HEADER_BYTES);
+        return refuse(f, err, "its header claims %llu bytes, the maximum is %d", (unsigned long long)header,
+                      LIMIT_SAFETENSORS_HEADER_BYTES);
     if (header > len - 8)
-        return refuse(f, err, "its header claims %llu bytes, the file has %zu", (unsigned long long)header, len - 8);
+        return refuse(f, err, "its header claims %llu bytes, the file has %zu", (unsigned long long)header,
+                      len - 8);
     if (header == 0 || p[8] != '{')
         return refuse(f, err, "its header does not begin with '{'");
-    if (json_parse((const char *)p + 8, (size_t)header, LIMIT_SAFETENSORS_HEADER_BYTES, &f->header, err) < 0) {
+    if (json_parse((const char *)p + 8, (size_t)header, LIMIT_SAFETENSORS_HEADER_BYTES, &f->header, err) <
+        0) {
         err->exit_code = EXITCODE_DATA;
         return err_wrap(err, "%s: header", f->what);
     }
     return header_parse(f, p + 8 + header, len - 8 - (size_t)header, err);
 }
 
-int safetensors_parse(const void *data, size_t len, const char *what, struct safetensors **ret, struct err *err)
+int safetensors_parse(const void *data, size_t len, const char *what, struct safetensors **ret,
+                      struct err *err)
 {
     _cleanup_safetensors_ struct safetensors *f = xcalloc(1, sizeof *f);
     f->what = xstrdup(what);
@@ -256,7 +272,8 @@ const struct safetensors_tensor *safetensors_at(const struct safetensors *f, siz
 const struct safetensors_tensor *safetensors_find(const struct safetensors *f, const char *name)
 {
     struct safetensors_tensor key = {.name = name}, *p = &key;
-    struct safetensors_tensor **hit = f->n ? bsearch(&p, f->by_name, f->n, sizeof(struct safetensors_tensor *), by_name) : NULL;
+    struct safetensors_tensor **hit =
+        f->n ? bsearch(&p, f->by_name, f->n, sizeof(struct safetensors_tensor *), by_name) : NULL;
     return hit ? *hit : NULL;
 }
 
@@ -273,12 +290,13 @@ static void shape_format(size_t rank, const int64_t *shape, char *ret, size_t si
         (void)snprintf(ret + at, size - at, "]");
 }
 
-int safetensors_get(const struct safetensors *f, const char *name, enum safetensors_dtype dtype, size_t rank, const int64_t *shape,
-                    const struct safetensors_tensor **ret, struct err *err)
+int safetensors_get(const struct safetensors *f, const char *name, enum safetensors_dtype dtype, size_t rank,
+                    const int64_t *shape, const struct safetensors_tensor **ret, struct err *err)
 {
     const struct safetensors_tensor *t = safetensors_find(f, name);
     if (!t)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "safetensors", "%s: tensor '%s' is missing", f->what, name);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "safetensors", "%s: tensor '%s' is missing", f->what,
+                        name);
     bool fits = t->dtype == dtype && t->rank == rank;
     for (size_t i = 0; fits && i < rank; i++)
         fits = shape[i] < 0 || shape[i] == t->shape[i];
@@ -286,14 +304,16 @@ int safetensors_get(const struct safetensors *f, const char *name, enum safetens
         char expected[200], found[200];
         shape_format(rank, shape, expected, sizeof expected);
         shape_format(t->rank, t->shape, found, sizeof found);
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "safetensors", "%s: tensor '%s': expected %s%s, found %s%s", f->what, name,
-                        dtypes[dtype].name, expected, dtypes[t->dtype].name, found);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "safetensors",
+                        "%s: tensor '%s': expected %s%s, found %s%s", f->what, name, dtypes[dtype].name,
+                        expected, dtypes[t->dtype].name, found);
     }
     if (t->bytes && (uintptr_t)t->data % dtypes[dtype].size != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "safetensors",
-                        "%s: tensor '%s' is not aligned to its element size of %zu bytes: write the file with the header padded and the largest "
-                        "element type first",
-                        f->what, name, dtypes[dtype].size);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "safetensors",
+            "%s: tensor '%s' is not aligned to its element size of %zu bytes: write the file with the header padded and the largest "
+            "element type first",
+            f->what, name, dtypes[dtype].size);
     *ret = t;
     return 0;
 }

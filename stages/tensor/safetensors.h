@@ -47,22 +47,25 @@ struct safetensors; /* opaque; an open file */
 /* Maps the file; tensors point into the mapping and live as long as it. A header that lies is ERR_INVALID, exit 65. */
 int safetensors_open(const char *path, struct safetensors **ret, struct err *err);
 /* The same over memory that the caller keeps alive; `what` names it in errors. */
-int safetensors_parse(const void *data, size_t len, const char *what, struct safetensors **ret, struct err *err);
+int safetensors_parse(const void *data, size_t len, const char *what, struct safetensors **ret,
+                      struct err *err);
 struct safetensors *safetensors_free(struct safetensors *f);
 
 size_t safetensors_count(const struct safetensors *f);
 /* In file order. */
 const struct safetensors_tensor *safetensors_at(const struct safetensors *f, size_t i);
-const struct safetensors_tensor *safetensors_find(const struct safetensors *f, const char *name); /* NULL if absent */
+const struct safetensors_tensor *safetensors_find(const struct safetensors *f,
+                                                  const char *name); /* NULL if absent */
 /* Present, of this type and shape (-1: any extent), or an error that says expected and found. Borrowed. */
-int safetensors_get(const struct safetensors *f, const char *name, enum safetensors_dtype dtype, size_t rank, const int64_t *shape,
-                    const struct safetensors_tensor **ret, struct err *err);
+int safetensors_get(const struct safetensors *f, const char *name, enum safetensors_dtype dtype, size_t rank,
+                    const int64_t *shape, const struct safetensors_tensor **ret, struct err *err);
 /* "__metadata__": an object of strings, or NULL. Borrowed. */
 const cJSON *safetensors_metadata(const struct safetensors *f);
 
 /* Writes (replaces) the file at `path`: names unique, order of the array irrelevant. metadata may be NULL, else an object of strings.
  * Neither atomic nor synced: outputs of a stage become visible by their commit; others write beside and rename. */
-int safetensors_write(const char *path, const struct safetensors_tensor *tensors, size_t n, const cJSON *metadata, struct err *err);
+int safetensors_write(const char *path, const struct safetensors_tensor *tensors, size_t n,
+                      const cJSON *metadata, struct err *err);
 
 DEFINE_CLEANUP(struct safetensors *, safetensors_free);
 #define _cleanup_safetensors_ CLEANUP(safetensors_free_cleanup)

@@ -23,13 +23,16 @@ static int in_file_order(const void *a, const void *b)
     return p != q ? (p > q ? -1 : 1) : strcmp(x->t->name, y->t->name);
 }
 
-static int entries_make(const char *path, const struct safetensors_tensor *tensors, size_t n, struct entry *ret, struct err *err)
+static int entries_make(const char *path, const struct safetensors_tensor *tensors, size_t n,
+                        struct entry *ret, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t bytes = safetensors_dtype_size(tensors[i].dtype);
         for (size_t k = 0; k < tensors[i].rank; k++) {
-            if (tensors[i].shape[k] < 0 || __builtin_mul_overflow(bytes, (uint64_t)tensors[i].shape[k], &bytes))
-                return err_set(err, ERR_TERMINAL, "writing '%s': tensor '%s' has an impossible shape", path, tensors[i].name);
+            if (tensors[i].shape[k] < 0 ||
+                __builtin_mul_overflow(bytes, (uint64_t)tensors[i].shape[k], &bytes))
+                return err_set(err, ERR_TERMINAL, "writing '%s': tensor '%s' has an impossible shape", path,
+                               tensors[i].name);
         }
         ret[i] = (struct entry){.t = &tensors[i], .bytes = bytes};
     }
@@ -43,10 +46,12 @@ static void header_add(struct buf *h, const struct entry *e, uint64_t offset)
     (void)buf_addf(h, ":{\"dtype\":\"%s\",\"shape\":[", safetensors_dtype_name(e->t->dtype));
     for (size_t k = 0; k < e->t->rank; k++)
         (void)buf_addf(h, "%s%lld", k ? "," : "", (long long)e->t->shape[k]);
-    (void)buf_addf(h, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset, (unsigned long long)(offset + e->bytes));
+    (void)buf_addf(h, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset,
+                   (unsigned long long)(offset + e->bytes));
 }
 
-static int header_make(const char *path, const struct entry *entries, size_t n, const cJSON *metadata, struct buf *h, struct err *err)
+static int header_make(const char *path, const struct entry *entries, size_t n, const cJSON *metadata,
+                       struct buf *h, struct err *err)
 {
     /* The eight bytes of the length stand in front, so that header and length are padded together with the data's start. */
     (void)buf_add(h, "\0\0\0\0\0\0\0\0{", 9);
@@ -57,8 +62,10 @@ static int header_make(const char *path, const struct entry *entries, size_t n, 
     }
     uint64_t offset = 0;
     for (size_t i = 0; i < n; i++) {
-        if (i && strcmp(entries[i].t->name, entries[i - 1].t->name) == 0 && entries[i].t->dtype == entries[i - 1].t->dtype)
-            return err_set(err, ERR_TERMINAL, "writing '%s': two tensors are named '%s'", path, entries[i].t->name);
+        if (i && strcmp(entries[i].t->name, entries[i - 1].t->name) == 0 &&
+            entries[i].t->dtype == entries[i - 1].t->dtype)
+            return err_set(err, ERR_TERMINAL, "writing '%s': two tensors are named '%s'", path,
+                           entries[i].t->name);
         if (i || metadata)
             (void)buf_addc(h, ',');
         header_add(h, &entries[i], offset);
@@ -90,11 +97,13 @@ static int write_all(int fd, const char *path, const void *data, size_t len, str
     return 0;
 }
 
-int safetensors_write(const char *path, const struct safetensors_tensor *tensors, size_t n, const cJSON *metadata, struct err *err)
+int safetensors_write(const char *path, const struct safetensors_tensor *tensors, size_t n,
+                      const cJSON *metadata, struct err *err)
 {
     _cleanup_free_ struct entry *entries = xcalloc(n + 1, sizeof *entries);
     _cleanup_buf_ struct buf header = BUF_INIT(LIMIT_SAFETENSORS_HEADER_BYTES);
-    if (entries_make(path, tensors, n, entries, err) < 0 || header_make(path, entries, n, metadata, &header, err) < 0)
+    if (entries_make(path, tensors, n, entries, err) < 0 ||
+        header_make(path, entries, n, metadata, &header, err) < 0)
         return -1;
     /* A fresh file, for the old one may still be mapped by a reader. */
     (void)unlink(path);

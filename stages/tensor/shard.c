@@ -17,18 +17,20 @@ static int rows_of(const struct safetensors *f, const char *path, size_t *ret, s
         const struct safetensors_tensor *t = safetensors_find(f, names[i]);
         if (t && t->rank >= 1) {
             if (t->shape[0] > SHARD_ROWS_MAX)
-                return err_fail(err, ERR_INVALID, EXITCODE_DATA, "shard", "%s: %lld rows, a shard has at most %d", path, (long long)t->shape[0],
+                return err_fail(err, ERR_INVALID, EXITCODE_DATA, "shard",
+                                "%s: %lld rows, a shard has at most %d", path, (long long)t->shape[0],
                                 SHARD_ROWS_MAX);
             *ret = (size_t)t->shape[0];
             return 0;
         }
     }
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "shard", "%s: none of dense, cat, label, weight, group, row_key is in it: no shard of ours", path);
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "shard",
+                    "%s: none of dense, cat, label, weight, group, row_key is in it: no shard of ours", path);
 }
 
 /* Absent is fine: NULL. rank 2 also gives the width. */
-static int view(const struct safetensors *f, const char *name, enum safetensors_dtype dtype, size_t n, size_t *ret_width, const void **ret,
-                struct err *err)
+static int view(const struct safetensors *f, const char *name, enum safetensors_dtype dtype, size_t n,
+                size_t *ret_width, const void **ret, struct err *err)
 {
     if (!safetensors_find(f, name))
         return 0;
@@ -53,7 +55,8 @@ static int carry_views(struct shard *s, struct err *err)
         const void *codes = NULL;
         if (view(f, t->name, SAFETENSORS_I32, s->n, NULL, &codes, err) < 0)
             return -1;
-        s->carry[s->n_carry++] = (struct shard_carry){.name = t->name + sizeof carry_prefix - 1, .codes = codes};
+        s->carry[s->n_carry++] =
+            (struct shard_carry){.name = t->name + sizeof carry_prefix - 1, .codes = codes};
     }
     return 0;
 }
@@ -68,7 +71,8 @@ int shard_open(const char *path, struct shard **ret, struct err *err)
     if (view(f, "dense", SAFETENSORS_F32, s->n, &s->dense_width, &dense, err) < 0 ||
         view(f, "cat", SAFETENSORS_I32, s->n, &s->cat_width, &cat, err) < 0 ||
         view(f, "label", SAFETENSORS_F32, s->n, &s->label_width, &label, err) < 0 ||
-        view(f, "weight", SAFETENSORS_F32, s->n, NULL, &weight, err) < 0 || view(f, "group", SAFETENSORS_I64, s->n, NULL, &group, err) < 0 ||
+        view(f, "weight", SAFETENSORS_F32, s->n, NULL, &weight, err) < 0 ||
+        view(f, "group", SAFETENSORS_I64, s->n, NULL, &group, err) < 0 ||
         view(f, "row_key", SAFETENSORS_I64, s->n, NULL, &row_key, err) < 0 || carry_views(s, err) < 0)
         return -1;
     s->dense = dense;
@@ -92,12 +96,16 @@ struct shard *shard_free(struct shard *s)
     return NULL;
 }
 
-static void add(struct safetensors_tensor *tensors, size_t *n, const char *name, enum safetensors_dtype dtype, const void *data, size_t rows,
-                size_t width, size_t rank)
+static void add(struct safetensors_tensor *tensors, size_t *n, const char *name, enum safetensors_dtype dtype,
+                const void *data, size_t rows, size_t width, size_t rank)
 {
     if (!data || width == 0)
         return;
-    tensors[(*n)++] = (struct safetensors_tensor){.name = name, .dtype = dtype, .rank = rank, .shape = {(int64_t)rows, (int64_t)width}, .data = data};
+    tensors[(*n)++] = (struct safetensors_tensor){.name = name,
+                                                  .dtype = dtype,
+                                                  .rank = rank,
+                                                  .shape = {(int64_t)rows, (int64_t)width},
+                                                  .data = data};
 }
 
 int shard_write(const char *path, const struct shard *s, struct err *err)
@@ -146,7 +154,8 @@ int shard_list_open(const char *dir, struct shard_list *ret, struct err *err)
     }
     fs_list_release(&files);
     if (r == 0 && list.n == 0)
-        r = err_fail(err, ERR_INVALID, EXITCODE_DATA, "shard", "%s: expected shards 00000.safetensors, 00001.safetensors, …, found none", dir);
+        r = err_fail(err, ERR_INVALID, EXITCODE_DATA, "shard",
+                     "%s: expected shards 00000.safetensors, 00001.safetensors, …, found none", dir);
     if (r < 0)
         shard_list_release(&list);
     else

@@ -181,15 +181,17 @@ static bool in_order(const struct vocabulary *v, size_t i)
     if (v->type == COLUMN_I64)
         return v->keys[i - 1] < v->keys[i];
     const int64_t *o = v->offsets;
-    return text_compare(v->text + o[i - 1], (size_t)(o[i] - o[i - 1]), v->text + o[i], (size_t)(o[i + 1] - o[i])) < 0;
+    return text_compare(v->text + o[i - 1], (size_t)(o[i] - o[i - 1]), v->text + o[i],
+                        (size_t)(o[i + 1] - o[i])) < 0;
 }
 
 static int duplicate(const struct vocabulary *v, size_t i, struct err *err)
 {
     if (v->type == COLUMN_I64)
-        return err_set(err, ERR_INVALID, "value %lld stands twice (or out of order) in the vocabulary", (long long)v->keys[i]);
-    return err_set(err, ERR_INVALID, "value '%.*s' stands twice (or out of order) in the vocabulary", (int)(v->offsets[i + 1] - v->offsets[i]),
-                   v->text + v->offsets[i]);
+        return err_set(err, ERR_INVALID, "value %lld stands twice (or out of order) in the vocabulary",
+                       (long long)v->keys[i]);
+    return err_set(err, ERR_INVALID, "value '%.*s' stands twice (or out of order) in the vocabulary",
+                   (int)(v->offsets[i + 1] - v->offsets[i]), v->text + v->offsets[i]);
 }
 
 int vocabulary_finish(struct vocabulary *v, struct err *err)
@@ -232,27 +234,46 @@ int vocabulary_finish(struct vocabulary *v, struct err *err)
     return 0;
 }
 
-size_t vocabulary_tensors(struct vocabulary *v, const char *feature, struct safetensors_tensor ret[static VOCABULARY_TENSORS])
+size_t vocabulary_tensors(struct vocabulary *v, const char *feature,
+                          struct safetensors_tensor ret[static VOCABULARY_TENSORS])
 {
     static const char *const i64_parts[] = {"keys", "ids"}, *const text_parts[] = {"offsets", "ids", "text"};
     size_t n = v->type == COLUMN_I64 ? 2 : 3;
     for (size_t i = 0; i < n; i++) {
         free(v->names[i]);
-        v->names[i] = xasprintf("vocabulary.%s.%s", feature, (v->type == COLUMN_I64 ? i64_parts : text_parts)[i]);
+        v->names[i] =
+            xasprintf("vocabulary.%s.%s", feature, (v->type == COLUMN_I64 ? i64_parts : text_parts)[i]);
         ret[i] = (struct safetensors_tensor){.name = v->names[i], .rank = 1};
     }
     if (v->type == COLUMN_I64)
-        ret[0] = (struct safetensors_tensor){.name = v->names[0], .dtype = SAFETENSORS_I64, .rank = 1, .shape = {(int64_t)v->n}, .data = v->keys};
+        ret[0] = (struct safetensors_tensor){.name = v->names[0],
+                                             .dtype = SAFETENSORS_I64,
+                                             .rank = 1,
+                                             .shape = {(int64_t)v->n},
+                                             .data = v->keys};
     else
-        ret[0] = (struct safetensors_tensor){.name = v->names[0], .dtype = SAFETENSORS_I64, .rank = 1, .shape = {(int64_t)v->n + 1}, .data = v->offsets};
-    ret[1] = (struct safetensors_tensor){.name = v->names[1], .dtype = SAFETENSORS_I32, .rank = 1, .shape = {(int64_t)v->n}, .data = v->ids};
+        ret[0] = (struct safetensors_tensor){.name = v->names[0],
+                                             .dtype = SAFETENSORS_I64,
+                                             .rank = 1,
+                                             .shape = {(int64_t)v->n + 1},
+                                             .data = v->offsets};
+    ret[1] = (struct safetensors_tensor){.name = v->names[1],
+                                         .dtype = SAFETENSORS_I32,
+                                         .rank = 1,
+                                         .shape = {(int64_t)v->n},
+                                         .data = v->ids};
     if (n == 3)
-        ret[2] = (struct safetensors_tensor){.name = v->names[2], .dtype = SAFETENSORS_U8, .rank = 1, .shape = {(int64_t)v->text_len}, .data = v->text};
+        ret[2] = (struct safetensors_tensor){.name = v->names[2],
+                                             .dtype = SAFETENSORS_U8,
+                                             .rank = 1,
+                                             .shape = {(int64_t)v->text_len},
+                                             .data = v->text};
     return n;
 }
 
-static int get(const struct safetensors *f, const char *feature, const char *part, enum safetensors_dtype dtype, int64_t n,
-               const struct safetensors_tensor **ret, struct err *err)
+static int get(const struct safetensors *f, const char *feature, const char *part,
+               enum safetensors_dtype dtype, int64_t n, const struct safetensors_tensor **ret,
+               struct err *err)
 {
     _cleanup_free_ char *name = xasprintf("vocabulary.%s.%s", feature, part);
     return safetensors_get(f, name, dtype, 1, &n, ret, err);
@@ -269,8 +290,8 @@ static int load_ids(struct vocabulary *v, const struct safetensors *f, const cha
     for (size_t i = 0; i < v->n; i++) {
         int64_t at = (int64_t)v->ids[i] - v->first_id;
         if (at < 0 || at >= (int64_t)v->n || seen[at]++)
-            return err_set(err, ERR_INVALID, "id %d of key %zu: expected each of %d … %lld once", v->ids[i], i, v->first_id,
-                           (long long)(v->first_id + (int64_t)v->n - 1));
+            return err_set(err, ERR_INVALID, "id %d of key %zu: expected each of %d … %lld once", v->ids[i],
+                           i, v->first_id, (long long)(v->first_id + (int64_t)v->n - 1));
     }
     return 0;
 }
@@ -278,7 +299,8 @@ static int load_ids(struct vocabulary *v, const struct safetensors *f, const cha
 static int load_text(struct vocabulary *v, const struct safetensors *f, const char *feature, struct err *err)
 {
     const struct safetensors_tensor *offsets, *text;
-    if (get(f, feature, "offsets", SAFETENSORS_I64, -1, &offsets, err) < 0 || get(f, feature, "text", SAFETENSORS_U8, -1, &text, err) < 0)
+    if (get(f, feature, "offsets", SAFETENSORS_I64, -1, &offsets, err) < 0 ||
+        get(f, feature, "text", SAFETENSORS_U8, -1, &text, err) < 0)
         return -1;
     if (offsets->shape[0] < 1)
         return err_set(err, ERR_INVALID, "no offsets: expected n + 1");
@@ -293,8 +315,8 @@ static int load_text(struct vocabulary *v, const struct safetensors *f, const ch
             return err_set(err, ERR_INVALID, "offset %zu decreases", i + 1);
     }
     if (v->offsets[0] != 0 || v->offsets[v->n] != (int64_t)v->text_len)
-        return err_set(err, ERR_INVALID, "offsets run from %lld to %lld, the text has %zu bytes", (long long)v->offsets[0],
-                       (long long)v->offsets[v->n], v->text_len);
+        return err_set(err, ERR_INVALID, "offsets run from %lld to %lld, the text has %zu bytes",
+                       (long long)v->offsets[0], (long long)v->offsets[v->n], v->text_len);
     return 0;
 }
 
@@ -319,7 +341,8 @@ static int load(struct vocabulary *v, const struct safetensors *f, const char *f
     return load_ids(v, f, feature, err);
 }
 
-int vocabulary_load(const struct safetensors *f, const char *feature, enum column_type type, int32_t first_id, struct vocabulary **ret, struct err *err)
+int vocabulary_load(const struct safetensors *f, const char *feature, enum column_type type, int32_t first_id,
+                    struct vocabulary **ret, struct err *err)
 {
     _cleanup_vocabulary_ struct vocabulary *v = vocabulary_new(type, first_id);
     if (load(v, f, feature, err) < 0)

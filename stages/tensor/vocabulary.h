@@ -27,9 +27,11 @@ void vocabulary_add_text(struct vocabulary *v, const char *text, size_t len);
 int vocabulary_finish(struct vocabulary *v, struct err *err);
 
 /* Verifies order, uniqueness, text bounds and that the ids are a permutation. */
-int vocabulary_load(const struct safetensors *f, const char *feature, enum column_type type, int32_t first_id, struct vocabulary **ret, struct err *err);
+int vocabulary_load(const struct safetensors *f, const char *feature, enum column_type type, int32_t first_id,
+                    struct vocabulary **ret, struct err *err);
 /* The tensors to write, in `ret`; names and data belong to the vocabulary. Returns how many. */
-size_t vocabulary_tensors(struct vocabulary *v, const char *feature, struct safetensors_tensor ret[static VOCABULARY_TENSORS]);
+size_t vocabulary_tensors(struct vocabulary *v, const char *feature,
+                          struct safetensors_tensor ret[static VOCABULARY_TENSORS]);
 
 size_t vocabulary_size(const struct vocabulary *v);
 /* The id, or -1 for an unknown value. */

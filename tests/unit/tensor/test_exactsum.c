@@ -37,7 +37,8 @@ static void known_sums(void **state)
     expect((const double[]){DBL_MIN, -5e-324}, 2, DBL_MIN - 5e-324);
     expect((const double[]){DBL_MAX, DBL_MAX}, 2, INFINITY);
     expect((const double[]){DBL_MAX, DBL_MAX, -DBL_MAX}, 3, DBL_MAX);
-    expect((const double[]){0.1, 0.2}, 2, 0.1 + 0.2); /* of two terms the machine's sum is rounded once, too */
+    expect((const double[]){0.1, 0.2}, 2,
+           0.1 + 0.2); /* of two terms the machine's sum is rounded once, too */
     expect((const double[]){-3, 1}, 2, -2);
     expect(NULL, 0, 0);
     /* Ties go to even, and a bit far below breaks the tie. */

@@ -37,8 +37,10 @@ static int make_dir(void **state)
     struct err err = ERR_INIT;
     if (fs_make_temp_dir("/tmp", "test-featurespec", &dir, &err) < 0)
         return -1;
-    _cleanup_free_ char *json = fs_join(dir, "feature-spec.json"), *words = fs_join(dir, "vocabularies.safetensors");
-    _cleanup_vocabulary_ struct vocabulary *item = vocabulary_new(COLUMN_I64, 5), *word = vocabulary_new(COLUMN_STR, 2);
+    _cleanup_free_ char *json = fs_join(dir, "feature-spec.json"),
+                        *words = fs_join(dir, "vocabularies.safetensors");
+    _cleanup_vocabulary_ struct vocabulary *item = vocabulary_new(COLUMN_I64, 5),
+                                           *word = vocabulary_new(COLUMN_STR, 2);
     vocabulary_add_i64(item, 700000000000);
     vocabulary_add_i64(item, -4);
     vocabulary_add_i64(item, 11);
@@ -49,7 +51,10 @@ static int make_dir(void **state)
     struct safetensors_tensor t[2 * VOCABULARY_TENSORS];
     size_t n = vocabulary_tensors(item, "item", t);
     n += vocabulary_tensors(word, "word", t + n);
-    return safetensors_write(words, t, n, NULL, &err) < 0 || fs_write_atomic(json, document, strlen(document), &err) < 0 ? -1 : 0;
+    return safetensors_write(words, t, n, NULL, &err) < 0 ||
+                   fs_write_atomic(json, document, strlen(document), &err) < 0
+               ? -1
+               : 0;
 }
 
 static int drop_dir(void **state)
@@ -100,9 +105,10 @@ static void each_kind_gives_the_stated_ids(void **state)
     const char text[] = "zebraapebnope";
     const uint32_t offsets[] = {0, 5, 8, 9, 13, 13};
     const uint8_t price_valid[] = {1, 1, 1, 1, 0}, item_valid[] = {1, 1, 1, 1, 0};
-    const struct column columns[] = {{.name = "price", .type = COLUMN_F64, .f64 = price, .valid = price_valid},
-                                     {.name = "item", .type = COLUMN_I64, .i64 = item, .valid = item_valid},
-                                     {.name = "word", .type = COLUMN_STR, .text = text, .offsets = offsets}};
+    const struct column columns[] =
+        {{.name = "price", .type = COLUMN_F64, .f64 = price, .valid = price_valid},
+         {.name = "item", .type = COLUMN_I64, .i64 = item, .valid = item_valid},
+         {.name = "word", .type = COLUMN_STR, .text = text, .offsets = offsets}};
     const struct column_batch in = {.columns = columns, .n_columns = 3, .n_rows = 5};
     struct featurebatch out = {0};
     assert_int_equal(featurespec_apply(s, &in, &out, &err), 0);
@@ -111,13 +117,15 @@ static void each_kind_gives_the_stated_ids(void **state)
     for (size_t i = 0; i < 5; i++) {
         assert_memory_equal(&out.dense[i * 2], dense[i], sizeof dense[i]);
         for (size_t k = 0; k < 4; k++) {
-            int32_t want = known[i][k] < 0 ? 1 + (int32_t)featurehash_below(featurehash_i64(item[i], 0), 4) : known[i][k];
+            int32_t want = known[i][k] < 0 ? 1 + (int32_t)featurehash_below(featurehash_i64(item[i], 0), 4)
+                                           : known[i][k];
             if (out.cat[i * 6 + k] != want)
                 fail_msg("row %zu, input %zu: expected %d, found %d", i, k, want, out.cat[i * 6 + k]);
         }
     }
     assert_int_equal(out.cat[1 * 6 + 4], 1 + (int32_t)featurehash_below(featurehash_i64(11, 3), 1000));
-    assert_int_equal(out.cat[1 * 6 + 5], 1 + (int32_t)featurehash_below(featurehash_i64(11, featurehash_text("ape", 3, 5)), 77));
+    assert_int_equal(out.cat[1 * 6 + 5],
+                     1 + (int32_t)featurehash_below(featurehash_i64(11, featurehash_text("ape", 3, 5)), 77));
     assert_int_equal(out.cat[4 * 6 + 5], 0); /* one part missing */
     featurebatch_release(&out);
 }
@@ -144,7 +152,8 @@ static double some_double(uint64_t *rng)
 {
     static const double special[] = {0, -0.0, 1e300, -1e300, 5e-324, -1, INFINITY, NAN};
     uint64_t r = next(rng);
-    return r % 4 == 0 ? special[(r >> 8) % ARRAY_SIZE(special)] : (double)(int64_t)next(rng) / (double)(1ULL << (r >> 8 & 63));
+    return r % 4 == 0 ? special[(r >> 8) % ARRAY_SIZE(special)]
+                      : (double)(int64_t)next(rng) / (double)(1ULL << (r >> 8 & 63));
 }
 
 static void one_row_equals_the_batch_bit_for_bit(void **state)
@@ -170,15 +179,17 @@ static void one_row_equals_the_batch_bit_for_bit(void **state)
         for (size_t k = 0; k < 3; k++)
             valid[k][i] = next(&rng) % 8 != 0;
     }
-    const struct column columns[] = {{.type = COLUMN_F64, .f64 = price, .valid = valid[0]},
-                                     {.type = COLUMN_I64, .i64 = item, .valid = valid[1]},
-                                     {.type = COLUMN_STR, .text = text, .offsets = offsets, .valid = valid[2]}};
+    const struct column columns[] =
+        {{.type = COLUMN_F64, .f64 = price, .valid = valid[0]},
+         {.type = COLUMN_I64, .i64 = item, .valid = valid[1]},
+         {.type = COLUMN_STR, .text = text, .offsets = offsets, .valid = valid[2]}};
     struct featurebatch batch = {0}, one = {0};
     assert_int_equal(featurespec_apply(s, &(struct column_batch){columns, 3, N}, &batch, &err), 0);
     for (size_t i = 0; i < N; i++) {
-        const struct column row[] = {{.type = COLUMN_F64, .f64 = price + i, .valid = valid[0] + i},
-                                     {.type = COLUMN_I64, .i64 = item + i, .valid = valid[1] + i},
-                                     {.type = COLUMN_STR, .text = text, .offsets = offsets + i, .valid = valid[2] + i}};
+        const struct column row[] =
+            {{.type = COLUMN_F64, .f64 = price + i, .valid = valid[0] + i},
+             {.type = COLUMN_I64, .i64 = item + i, .valid = valid[1] + i},
+             {.type = COLUMN_STR, .text = text, .offsets = offsets + i, .valid = valid[2] + i}};
         assert_int_equal(featurespec_apply(s, &(struct column_batch){row, 3, 1}, &one, &err), 0);
         assert_memory_equal(one.dense, batch.dense + 2 * i, 2 * sizeof(float));
         assert_memory_equal(one.cat, batch.cat + 6 * i, 6 * sizeof(int32_t));
@@ -235,7 +246,9 @@ static void a_wrong_column_type_is_refused(void **state)
     struct err err = ERR_INIT;
     _cleanup_featurespec_ struct featurespec *s = load();
     const int64_t x[] = {1};
-    const struct column columns[] = {{.type = COLUMN_I64, .i64 = x}, {.type = COLUMN_I64, .i64 = x}, {.type = COLUMN_I64, .i64 = x}};
+    const struct column columns[] = {{.type = COLUMN_I64, .i64 = x},
+                                     {.type = COLUMN_I64, .i64 = x},
+                                     {.type = COLUMN_I64, .i64 = x}};
     struct featurebatch out = {0};
     assert_int_equal(featurespec_apply(s, &(struct column_batch){columns, 3, 1}, &out, &err), -1);
     assert_non_null(strstr(err.msg, "'price': expected type f64, got i64"));

@@ -58,7 +58,9 @@ static void written_tensors_are_read_back(void **state)
     for (size_t i = 0; i < 5; i++)
         assert_string_equal(safetensors_at(f, i)->name, order[i]);
     const struct safetensors_tensor *t;
-    assert_int_equal(safetensors_get(f, "b \"quoted\"", SAFETENSORS_F32, 2, (const int64_t[]){2, -1}, &t, &err), 0);
+    assert_int_equal(safetensors_get(f, "b \"quoted\"", SAFETENSORS_F32, 2, (const int64_t[]){2, -1}, &t,
+                                     &err),
+                     0);
     assert_memory_equal(t->data, f32, sizeof f32);
     assert_int_equal((uintptr_t)t->data % 4, 0);
     assert_memory_equal(safetensors_find(f, "wide")->data, i64, sizeof i64);
@@ -75,8 +77,9 @@ static void header_is_padded_and_files_are_reproducible(void **state)
     struct err err = ERR_INIT;
     _cleanup_free_ char *a = fs_join(dir, "p1"), *b = fs_join(dir, "p2");
     const float x[] = {1, 2}, y[] = {3};
-    struct safetensors_tensor in[] = {{.name = "x", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {2}, .data = x},
-                                      {.name = "y", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {1}, .data = y}};
+    struct safetensors_tensor in[] =
+        {{.name = "x", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {2}, .data = x},
+         {.name = "y", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {1}, .data = y}};
     assert_int_equal(safetensors_write(a, in, 2, NULL, &err), 0);
     struct safetensors_tensor swapped[] = {in[1], in[0]};
     assert_int_equal(safetensors_write(b, swapped, 2, NULL, &err), 0);
@@ -125,14 +128,17 @@ static void hostile_headers_are_refused(void **state)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "leave the file"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, "belong to none"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "follows a hole"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "overlaps"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9007199254740992,9007199254740992,4],\"data_offsets\":[0,0]}}", 0, "sensible extent"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+         4, "overlaps"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9007199254740992,9007199254740992,4],\"data_offsets\":[0,0]}}",
+         0, "sensible extent"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "sensible extent"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,6]}}", 6, "sensible extent"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,1]}}", 1, "shape"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[0.5e-1],\"data_offsets\":[0]}}", 1, "sensible extent"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1e400]}}", 1, ""},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1, "a"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}",
+         1, "a"},
         {"{\"__metadata__\":{\"k\":1}}", 0, "no string"},
         {"{\"a\":", 0, "header"},
     };

@@ -35,10 +35,21 @@ static void a_shard_is_read_back(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    _cleanup_free_ char *sub = fs_join(dir, "train"), *a = fs_join(sub, "00000.safetensors"), *b = fs_join(sub, "00001.safetensors");
+    _cleanup_free_ char *sub = fs_join(dir, "train"), *a = fs_join(sub, "00000.safetensors"),
+                        *b = fs_join(sub, "00001.safetensors");
     struct shard_carry carry[] = {{.name = "country", .codes = codes}};
-    struct shard in = {.n = 3, .dense_width = 2, .cat_width = 1, .label_width = 1, .dense = dense, .cat = cat, .label = label,
-                       .weight = weight, .group = group, .row_key = key, .carry = carry, .n_carry = 1};
+    struct shard in = {.n = 3,
+                       .dense_width = 2,
+                       .cat_width = 1,
+                       .label_width = 1,
+                       .dense = dense,
+                       .cat = cat,
+                       .label = label,
+                       .weight = weight,
+                       .group = group,
+                       .row_key = key,
+                       .carry = carry,
+                       .n_carry = 1};
     assert_int_equal(fs_mkdir_p(sub, &err), 0);
     assert_int_equal(shard_write(a, &in, &err), 0);
     _cleanup_shard_ struct shard *out = NULL;
@@ -75,8 +86,9 @@ static void disagreeing_tensors_are_refused(void **state)
     (void)state;
     struct err err = ERR_INIT;
     _cleanup_free_ char *path = fs_join(dir, "bad.safetensors");
-    const struct safetensors_tensor t[] = {{.name = "dense", .dtype = SAFETENSORS_F32, .rank = 2, .shape = {3, 2}, .data = dense},
-                                           {.name = "label", .dtype = SAFETENSORS_F32, .rank = 2, .shape = {2, 1}, .data = label}};
+    const struct safetensors_tensor t[] =
+        {{.name = "dense", .dtype = SAFETENSORS_F32, .rank = 2, .shape = {3, 2}, .data = dense},
+         {.name = "label", .dtype = SAFETENSORS_F32, .rank = 2, .shape = {2, 1}, .data = label}};
     assert_int_equal(safetensors_write(path, t, 2, NULL, &err), 0);
     struct shard *s;
     assert_int_equal(shard_open(path, &s, &err), -1);
