@@ -35,7 +35,7 @@ static void repeat_start(struct planning *pl, size_t s, int64_t i);
 static void close_items(struct planning *pl, size_t s)
 {
     struct step_status *st = state_of(pl, s);
-    const char *why = pl->no_params                            ? "the parameters are wrong"
+    const char *why = pl->no_params                           ? "the parameters are wrong"
                       : pl->status->stopping != RUN_STOP_NONE ? "the run was stopped"
                       : pl->status->out_of_time               ? "the run was out of time"
                                                               : "another step has failed";
@@ -153,7 +153,8 @@ static void take_hit(struct planning *pl, size_t s, int64_t i, const cJSON *reco
     struct item_status *item = &state_of(pl, s)->items[i];
     const char *run = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(record, "run"));
     const char *step = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(record, "step"));
-    const cJSON *index = cJSON_GetObjectItemCaseSensitive(record, "index"), *restart = cJSON_GetObjectItemCaseSensitive(record, "restart");
+    const cJSON *index = cJSON_GetObjectItemCaseSensitive(record, "index"),
+                *restart = cJSON_GetObjectItemCaseSensitive(record, "restart");
     finish_item(pl, item, STATE_CACHED);
     item->fail = FAIL_NONE;
     item->progress = 1;
@@ -175,8 +176,10 @@ static const char *not_cacheable(const struct planning *pl, const struct step *d
     if (pl->options->cache_disabled)
         return "not cached: the cache is switched off for this run";
     if (!def->cache_enabled)
-        return def->kind == STEP_CONTAINER ? "not cached: cache.enabled: true is not written" : "not cached: cache.enabled is false";
-    if (def->kind == STEP_CONTAINER && !cachekey_image_pinned(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "image"))))
+        return def->kind == STEP_CONTAINER ? "not cached: cache.enabled: true is not written"
+                                           : "not cached: cache.enabled is false";
+    if (def->kind == STEP_CONTAINER &&
+        !cachekey_image_pinned(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "image"))))
         return "not-cached: image not pinned";
     return NULL;
 }
@@ -190,7 +193,8 @@ static void explain_miss(const struct planning *pl, size_t s, int64_t i, const c
         item_status_note_cache(item, "not cached: there is no earlier result");
         return;
     }
-    _cleanup_free_ char *names = cachekey_difference(parts, cJSON_GetObjectItemCaseSensitive(earlier, "parts"));
+    _cleanup_free_ char *names =
+        cachekey_difference(parts, cJSON_GetObjectItemCaseSensitive(earlier, "parts"));
     item_status_note_cache(item, "not cached: %s changed", *names ? names : "the form of the key");
 }
 
@@ -220,7 +224,8 @@ static bool look_up(struct planning *pl, size_t s, int64_t i, const struct job *
         return false;
     }
     if (def->cache_ttl_ms > 0 && pl->now_ms - cache_record_created(record) >= def->cache_ttl_ms) {
-        item_status_note_cache(item, "not cached: the earlier result is older than cache.ttlSeconds = %lld", (long long)(def->cache_ttl_ms / 1000));
+        item_status_note_cache(item, "not cached: the earlier result is older than cache.ttlSeconds = %lld",
+                               (long long)(def->cache_ttl_ms / 1000));
         return false;
     }
     take_hit(pl, s, i, record);
@@ -264,7 +269,8 @@ static size_t live_items(const struct step_status *st)
 /* The limit that is used up; NULL: there is a free slot. */
 static const char *limit_reached(const struct planning *pl, size_t s)
 {
-    int64_t live = (int64_t)pl->live, run = pl->pipeline->limits.parallelism, own = def_of(pl, s)->fanout.parallelism;
+    int64_t live = (int64_t)pl->live, run = pl->pipeline->limits.parallelism,
+            own = def_of(pl, s)->fanout.parallelism;
     if (run > 0 && live >= run)
         return "limits.parallelism";
     if (pl->options->parallelism > 0 && live >= pl->options->parallelism)
@@ -285,7 +291,8 @@ static void start_item(struct planning *pl, size_t s, int64_t i)
         fail_item(pl, item, &err);
         return;
     }
-    _cleanup_free_ char *why = item->state == STATE_RETRYING ? xasprintf("attempt %d, after: %.600s", attempt, item->message ? item->message : "")
+    _cleanup_free_ char *why = item->state == STATE_RETRYING ? xasprintf("attempt %d, after: %.600s", attempt,
+                                                                         item->message ? item->message : "")
                                                              : xasprintf("its predecessors are done");
     if (item->state == STATE_RETRYING)
         (void)item_status_explain(item, "TriedAgain", "%s", why);
@@ -296,7 +303,8 @@ static void start_item(struct planning *pl, size_t s, int64_t i)
     item->attempt_over = false;
     item->attempt_started_ms = pl->now_ms;
     item->started_ms = item->started_ms ? item->started_ms : pl->now_ms;
-    item->attempt_ended_ms = item->deleting_ms = item->gang_failed_ms = item->stop_at_ms = item->retry_at_ms = 0;
+    item->attempt_ended_ms = item->deleting_ms = item->gang_failed_ms = item->stop_at_ms = item->retry_at_ms =
+        0;
     item->checkpoint_at_start = item->checkpoint_step;
     item->pending = (struct stopwatch){0};
     stopwatch_run(&item->pending, pl->now_ms);
@@ -366,7 +374,8 @@ static void await_approval(struct planning *pl, size_t s)
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job.config, "message"));
     item->state = STATE_AWAITING_APPROVAL;
     item->started_ms = item->started_ms ? item->started_ms : pl->now_ms;
-    (void)item_status_explain(item, "AwaitingApproval", "waits for a person's approval%s%s", text ? ": " : "", text ? text : "");
+    (void)item_status_explain(item, "AwaitingApproval", "waits for a person's approval%s%s", text ? ": " : "",
+                              text ? text : "");
     job_release(&job);
 }
 

@@ -14,8 +14,8 @@
 #include "operator/pipeline/planning.h"
 
 enum {
-    STUCK_MS = 30 * 1000,  /* after the grace period an attempt counts as gone */
-    PROGRESS_STEPS = 20,   /* progress is stored in twentieths: a bounded number of writes */
+    STUCK_MS = 30 * 1000, /* after the grace period an attempt counts as gone */
+    PROGRESS_STEPS = 20,  /* progress is stored in twentieths: a bounded number of writes */
 };
 
 /* --- shape --------------------------------------------------------------------------------------------------- */
@@ -73,12 +73,15 @@ static double gpu_seconds(const struct planning *pl, size_t step, const struct o
 {
     struct job shape = shape_of(pl, step);
     int64_t since;
-    return a && shape.gpu > 0 ? (double)run_time(a, pl->now_ms, &since) / 1000.0 * (double)(shape.gpu * shape.workers) : 0;
+    return a && shape.gpu > 0
+               ? (double)run_time(a, pl->now_ms, &since) / 1000.0 * (double)(shape.gpu * shape.workers)
+               : 0;
 }
 
 /* --- ends ------------------------------------------------------------------------------------------------------ */
 
-static void mark_ended(struct planning *pl, size_t step, struct item_status *item, const struct observed_attempt *a, bool wasted)
+static void mark_ended(struct planning *pl, size_t step, struct item_status *item,
+                       const struct observed_attempt *a, bool wasted)
 {
     double seconds = gpu_seconds(pl, step, a);
     item->gpu_seconds_used += seconds;
@@ -99,7 +102,8 @@ void attempt_stop(struct planning *pl, struct item_status *item, const char *rea
     (void)item_status_explain(item, reason, "%s", message);
 }
 
-static void end_stopped(struct planning *pl, size_t step, struct item_status *item, const struct observed_attempt *a)
+static void end_stopped(struct planning *pl, size_t step, struct item_status *item,
+                        const struct observed_attempt *a)
 {
     mark_ended(pl, step, item, a, false);
     item->retry_at_ms = 0;
@@ -109,7 +113,8 @@ static void end_stopped(struct planning *pl, size_t step, struct item_status *it
 }
 
 /* The outputs that other steps take must be there; what nobody takes may be missing. */
-static bool has_needed_outputs(const struct planning *pl, size_t step, const struct result *r, struct verdict *ret)
+static bool has_needed_outputs(const struct planning *pl, size_t step, const struct result *r,
+                               struct verdict *ret)
 {
     for (size_t s = 0; s < pl->pipeline->n_steps; s++) {
         const struct step *consumer = &pl->pipeline->steps[s];
@@ -118,7 +123,8 @@ static bool has_needed_outputs(const struct planning *pl, size_t step, const str
             if (consumer->inputs[i].from != step || cJSON_HasObjectItem(r->outputs, output))
                 continue;
             *ret = (struct verdict){.class_ = FAIL_APPLICATION, .reason = "output-missing"};
-            (void)snprintf(ret->message, sizeof ret->message, "the result lacks output \"%s\", which step %s takes", output, consumer->name);
+            (void)snprintf(ret->message, sizeof ret->message,
+                           "the result lacks output \"%s\", which step %s takes", output, consumer->name);
             return false;
         }
     }
@@ -136,13 +142,16 @@ static void store_in_cache(struct planning *pl, size_t step, int64_t index, stru
     _cleanup_json_ cJSON *parts = NULL;
     char key[DIGEST_HEX];
     struct expr_scope scope = planning_scope(pl, step, index);
-    if (jobspec_build(pl->pipeline, pl->run, pl->status, step, index, item->attempt, &scope, pl->options, &job, &err) == 0)
+    if (jobspec_build(pl->pipeline, pl->run, pl->status, step, index, item->attempt, &scope, pl->options,
+                      &job, &err) == 0)
         (void)cachekey_compute(def, &job, pl->options, key, &parts, &err);
     job_release(&job);
-    cache_put(&pl->cache, def->name, fanout_is(def), item->cache_key, cache_record(item, pl->run->uid, def->name, parts, pl->now_ms), pl->now_ms);
+    cache_put(&pl->cache, def->name, fanout_is(def), item->cache_key,
+              cache_record(item, pl->run->uid, def->name, parts, pl->now_ms), pl->now_ms);
 }
 
-static void succeed(struct planning *pl, size_t step, int64_t index, struct item_status *item, const struct observed_attempt *a, struct result *r)
+static void succeed(struct planning *pl, size_t step, int64_t index, struct item_status *item,
+                    const struct observed_attempt *a, struct result *r)
 {
     mark_ended(pl, step, item, a, false);
     item->state = r->cached ? STATE_CACHED : STATE_SUCCEEDED;
@@ -168,7 +177,8 @@ static void succeed(struct planning *pl, size_t step, int64_t index, struct item
 }
 
 /* 1: it has succeeded; 0: not (yet); -1: it left, but what it left is no success: *ret says why. */
-static int try_success(struct planning *pl, size_t step, int64_t index, struct item_status *item, const struct observed_attempt *a, struct verdict *ret)
+static int try_success(struct planning *pl, size_t step, int64_t index, struct item_status *item,
+                       const struct observed_attempt *a, struct verdict *ret)
 {
     const struct observed_pod *publisher = NULL;
     for (size_t i = 0; i < a->n_pods; i++) {
@@ -210,7 +220,9 @@ static enum fail_class class_of_preemption(struct item_status *item)
 /* False: there is no more to give. */
 static bool grow_memory(const struct planning *pl, const struct step *def, struct item_status *item)
 {
-    int64_t now = item->memory_bytes ? item->memory_bytes : def->memory_bytes ? def->memory_bytes : pl->options->default_memory_bytes;
+    int64_t now = item->memory_bytes  ? item->memory_bytes
+                  : def->memory_bytes ? def->memory_bytes
+                                      : pl->options->default_memory_bytes;
     if (now == 0)
         return true; /* no limit of ours was hit: the machine was short of memory */
     int64_t max = def->retry.memory_max_bytes;
@@ -221,7 +233,8 @@ static bool grow_memory(const struct planning *pl, const struct step *def, struc
     return true;
 }
 
-static bool may_retry(const struct planning *pl, const struct step *def, struct item_status *item, enum fail_class class_)
+static bool may_retry(const struct planning *pl, const struct step *def, struct item_status *item,
+                      enum fail_class class_)
 {
     int charged = ++item->charged[class_];
     switch (class_) {
@@ -241,15 +254,19 @@ static bool may_retry(const struct planning *pl, const struct step *def, struct 
     return false;
 }
 
-static void retry_later(struct planning *pl, size_t step, int64_t index, struct item_status *item, enum fail_class class_, const struct verdict *v)
+static void retry_later(struct planning *pl, size_t step, int64_t index, struct item_status *item,
+                        enum fail_class class_, const struct verdict *v)
 {
     const struct step *def = &pl->pipeline->steps[step];
     int n = class_ == FAIL_NONE ? item->uncharged : item->charged[class_];
-    int64_t wait = class_ == FAIL_PREEMPTION ? RETRY_PREEMPTION_MS
-                                             : retry_backoff_ms(def->retry.backoff_ms, def->retry.max_backoff_ms, n, pl->run->uid, def->name, index, item->attempt);
+    int64_t wait = class_ == FAIL_PREEMPTION
+                       ? RETRY_PREEMPTION_MS
+                       : retry_backoff_ms(def->retry.backoff_ms, def->retry.max_backoff_ms, n, pl->run->uid,
+                                          def->name, index, item->attempt);
     item->state = STATE_RETRYING;
     item->retry_at_ms = pl->now_ms + wait;
-    (void)item_status_explain(item, v->reason, "attempt %d: %s; tried again in %lld s", item->attempt, v->message, (long long)((wait + 999) / 1000));
+    (void)item_status_explain(item, v->reason, "attempt %d: %s; tried again in %lld s", item->attempt,
+                              v->message, (long long)((wait + 999) / 1000));
 }
 
 static void fail_for_good(struct planning *pl, struct item_status *item, const struct verdict *v)
@@ -260,23 +277,28 @@ static void fail_for_good(struct planning *pl, struct item_status *item, const s
     if (v->class_ == FAIL_USER)
         (void)item_status_explain(item, v->reason, "%s", v->message);
     else
-        (void)item_status_explain(item, v->reason, "attempt %d: %s; not tried again: the retries for class %s are used up", item->attempt, v->message,
-                                  fail_class_name(item->fail));
+        (void)item_status_explain(item, v->reason,
+                                  "attempt %d: %s; not tried again: the retries for class %s are used up",
+                                  item->attempt, v->message, fail_class_name(item->fail));
 }
 
-static bool rerun_producers(struct planning *pl, size_t step, struct item_status *item, const struct verdict *v)
+static bool rerun_producers(struct planning *pl, size_t step, struct item_status *item,
+                            const struct verdict *v)
 {
-    if (!text_equal(v->reason, REASON_ARTIFACT_MISSING) || item->missing_inputs > 0 || pl->pipeline->steps[step].n_inputs == 0)
+    if (!text_equal(v->reason, REASON_ARTIFACT_MISSING) || item->missing_inputs > 0 ||
+        pl->pipeline->steps[step].n_inputs == 0)
         return false;
     item->missing_inputs++;
     control_rerun_producers(pl, step, item, v->message);
     item->state = STATE_WAITING;
     item->retry_at_ms = 0;
-    (void)item_status_explain(item, v->reason, "attempt %d: %s; what produced it runs once more", item->attempt, v->message);
+    (void)item_status_explain(item, v->reason, "attempt %d: %s; what produced it runs once more",
+                              item->attempt, v->message);
     return true;
 }
 
-static void fail(struct planning *pl, size_t step, int64_t index, struct item_status *item, const struct observed_attempt *a, const struct verdict *v)
+static void fail(struct planning *pl, size_t step, int64_t index, struct item_status *item,
+                 const struct observed_attempt *a, const struct verdict *v)
 {
     const struct step *def = &pl->pipeline->steps[step];
     enum fail_class class_ = v->class_;
@@ -300,8 +322,8 @@ static void fail(struct planning *pl, size_t step, int64_t index, struct item_st
 
 /* --- has it failed? ------------------------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 4, 5)))
-static bool verdict_is(struct verdict *v, enum fail_class class_, const char *reason, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static bool verdict_is(struct verdict *v, enum fail_class class_,
+                                                             const char *reason, const char *fmt, ...)
 {
     v->class_ = class_;
     (void)snprintf(v->reason, sizeof v->reason, "%s", reason);
@@ -313,19 +335,22 @@ static bool verdict_is(struct verdict *v, enum fail_class class_, const char *re
 }
 
 /* Its own deadlines: timeoutSeconds, pendingSeconds, startSeconds. */
-static bool past_deadline(struct planning *pl, size_t step, const struct item_status *item, const struct observed_attempt *a, struct verdict *ret)
+static bool past_deadline(struct planning *pl, size_t step, const struct item_status *item,
+                          const struct observed_attempt *a, struct verdict *ret)
 {
     const struct step *def = &pl->pipeline->steps[step];
     int64_t since, start_limit = pl->pipeline->limits.start_ms;
     (void)run_time(a, pl->now_ms, &since);
     if (stopwatch_passed(&item->pending, pl->pipeline->limits.pending_ms, pl->now_ms))
-        return verdict_is(ret, FAIL_INFRASTRUCTURE, "PendingDeadline", "no pod of it ran within limits.pendingSeconds = %lld",
+        return verdict_is(ret, FAIL_INFRASTRUCTURE, "PendingDeadline",
+                          "no pod of it ran within limits.pendingSeconds = %lld",
                           (long long)(pl->pipeline->limits.pending_ms / 1000));
     planning_wake(pl, stopwatch_due(&item->pending, pl->pipeline->limits.pending_ms));
     if (since == 0)
         return false;
     if (def->timeout_ms > 0 && pl->now_ms - since >= def->timeout_ms)
-        return verdict_is(ret, FAIL_APPLICATION, "Timeout", "it ran longer than timeoutSeconds = %lld", (long long)(def->timeout_ms / 1000));
+        return verdict_is(ret, FAIL_APPLICATION, "Timeout", "it ran longer than timeoutSeconds = %lld",
+                          (long long)(def->timeout_ms / 1000));
     if (def->timeout_ms > 0)
         planning_wake(pl, since + def->timeout_ms);
     size_t started = 0;
@@ -335,14 +360,16 @@ static bool past_deadline(struct planning *pl, size_t step, const struct item_st
     if (start_limit <= 0 || (int64_t)started >= workers)
         return false;
     if (pl->now_ms - since >= start_limit)
-        return verdict_is(ret, FAIL_INFRASTRUCTURE, "StartDeadline", "only %zu of %lld workers ran within limits.startSeconds = %lld", started,
+        return verdict_is(ret, FAIL_INFRASTRUCTURE, "StartDeadline",
+                          "only %zu of %lld workers ran within limits.startSeconds = %lld", started,
                           (long long)workers, (long long)(start_limit / 1000));
     planning_wake(pl, since + start_limit);
     return false;
 }
 
 /* The class of a failed gang is open until all its pods have said why, or for 10 s. */
-static bool gang_still_open(struct planning *pl, size_t step, struct item_status *item, const struct observed_attempt *a)
+static bool gang_still_open(struct planning *pl, size_t step, struct item_status *item,
+                            const struct observed_attempt *a)
 {
     int64_t workers = shape_of(pl, step).workers;
     if (workers < 2 || a->gone || job_ended(a) || (int64_t)count_ended(a) >= workers)
@@ -355,15 +382,18 @@ static bool gang_still_open(struct planning *pl, size_t step, struct item_status
     return true;
 }
 
-static bool has_failed(struct planning *pl, size_t step, struct item_status *item, const struct observed_attempt *a, struct verdict *ret)
+static bool has_failed(struct planning *pl, size_t step, struct item_status *item,
+                       const struct observed_attempt *a, struct verdict *ret)
 {
     *ret = (struct verdict){0};
     for (size_t i = 0; i < a->n_pods; i++) {
         struct verdict v;
-        retry_classify_pod(&a->pods[i], a->suspended, a->created_ms ? a->created_ms : item->attempt_started_ms, pl->now_ms, &v);
+        retry_classify_pod(&a->pods[i], a->suspended,
+                           a->created_ms ? a->created_ms : item->attempt_started_ms, pl->now_ms, &v);
         retry_merge(ret, &v);
         if (a->pods[i].phase == POD_PENDING && a->pods[i].reason)
-            planning_wake(pl, (a->created_ms ? a->created_ms : item->attempt_started_ms) + RETRY_IMAGE_PULL_MS);
+            planning_wake(pl,
+                          (a->created_ms ? a->created_ms : item->attempt_started_ms) + RETRY_IMAGE_PULL_MS);
     }
     if (ret->class_ != FAIL_NONE)
         return !gang_still_open(pl, step, item, a);
@@ -378,7 +408,8 @@ static bool has_failed(struct planning *pl, size_t step, struct item_status *ite
 
 /* --- one observation --------------------------------------------------------------------------------------------------- */
 
-static void learn(struct planning *pl, size_t step, struct item_status *item, const struct observed_attempt *a)
+static void learn(struct planning *pl, size_t step, struct item_status *item,
+                  const struct observed_attempt *a)
 {
     if (a->checkpoint_step > item->checkpoint_step)
         item->checkpoint_step = a->checkpoint_step;
@@ -401,7 +432,8 @@ static void learn(struct planning *pl, size_t step, struct item_status *item, co
     }
 }
 
-static void observe_running(struct planning *pl, size_t step, int64_t index, struct item_status *item, const struct observed_attempt *a)
+static void observe_running(struct planning *pl, size_t step, int64_t index, struct item_status *item,
+                            const struct observed_attempt *a)
 {
     struct verdict v = {0};
     learn(pl, step, item, a);
@@ -417,10 +449,12 @@ static void observe_running(struct planning *pl, size_t step, int64_t index, str
 }
 
 /* An ended attempt: is anything of it left? A result that comes late is still a result. */
-static void observe_ended(struct planning *pl, size_t step, int64_t index, struct item_status *item, const struct observed_attempt *a)
+static void observe_ended(struct planning *pl, size_t step, int64_t index, struct item_status *item,
+                          const struct observed_attempt *a)
 {
     struct verdict v;
-    if (item->state == STATE_RETRYING && a->restart == item->restart && try_success(pl, step, index, item, a, &v) > 0)
+    if (item->state == STATE_RETRYING && a->restart == item->restart &&
+        try_success(pl, step, index, item, a, &v) > 0)
         return;
     if (a->deleting && item->deleting_ms == 0 && !item->attempt_over)
         item->deleting_ms = pl->now_ms;
@@ -429,7 +463,8 @@ static void observe_ended(struct planning *pl, size_t step, int64_t index, struc
 
 /* Nothing was heard of an ended attempt for the grace period and half a minute: it counts as gone. One that is seen alive
  * and not being removed does not: it is still to be stopped. */
-static void expire(struct planning *pl, size_t step, struct item_status *item, const struct observed_attempt *a)
+static void expire(struct planning *pl, size_t step, struct item_status *item,
+                   const struct observed_attempt *a)
 {
     int64_t since = item->state == STATE_RUNNING ? item->stop_at_ms : item->attempt_ended_ms;
     if (item->deleting_ms > since)
@@ -448,12 +483,14 @@ static void expire(struct planning *pl, size_t step, struct item_status *item, c
 
 /* An attempt beyond what the status knows: a status write was lost. If it is of the present restart it is taken over,
  * otherwise only its number is kept and it is stopped. */
-static void adopt(struct planning *pl, size_t step, struct item_status *item, const struct observed_attempt *a)
+static void adopt(struct planning *pl, size_t step, struct item_status *item,
+                  const struct observed_attempt *a)
 {
     item->attempt = a->attempt;
     item->attempt_over = a->gone;
     item->attempt_started_ms = a->created_ms ? a->created_ms : pl->now_ms;
-    item->attempt_ended_ms = item->stop_at_ms = item->gang_failed_ms = item->deleting_ms = item->retry_at_ms = 0;
+    item->attempt_ended_ms = item->stop_at_ms = item->gang_failed_ms = item->deleting_ms = item->retry_at_ms =
+        0;
     item->pending = (struct stopwatch){0};
     if (a->restart == item->restart && pl->status->steps[step].expanded && !a->gone) {
         item->state = STATE_RUNNING;
@@ -467,9 +504,11 @@ static void observe_item(struct planning *pl, size_t step, int64_t index)
 {
     struct item_status *item = &pl->status->steps[step].items[index];
     int highest = planning_highest_attempt(pl, step, index);
-    if (highest > item->attempt && !step_state_finished(item->state) && pl->pipeline->steps[step].kind != STEP_APPROVAL)
+    if (highest > item->attempt && !step_state_finished(item->state) &&
+        pl->pipeline->steps[step].kind != STEP_APPROVAL)
         adopt(pl, step, item, planning_find(pl, step, index, highest));
-    const struct observed_attempt *a = item->attempt > 0 ? planning_find(pl, step, index, item->attempt) : NULL;
+    const struct observed_attempt *a =
+        item->attempt > 0 ? planning_find(pl, step, index, item->attempt) : NULL;
     if (a && item->state == STATE_RUNNING)
         observe_running(pl, step, index, item, a);
     else if (a)

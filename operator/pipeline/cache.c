@@ -62,8 +62,9 @@ const cJSON *cache_find(const struct cache_view *v, const char *step, bool fanou
 {
     _cleanup_free_ char *name = entry_key(step, fanout, key);
     const cJSON *entry = find_entry(v, name);
-    const cJSON *record = fanout ? cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(entry, "items"), key)
-                                 : cJSON_GetObjectItemCaseSensitive(entry, "record");
+    const cJSON *record =
+        fanout ? cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(entry, "items"), key)
+               : cJSON_GetObjectItemCaseSensitive(entry, "record");
     return cJSON_IsObject(record) ? record : NULL;
 }
 
@@ -132,7 +133,8 @@ static void drop_oldest_items(cJSON *items)
     }
 }
 
-void cache_put(const struct cache_view *v, const char *step, bool fanout, const char *key, cJSON *record, int64_t now_ms)
+void cache_put(const struct cache_view *v, const char *step, bool fanout, const char *key, cJSON *record,
+               int64_t now_ms)
 {
     _cleanup_free_ char *name = entry_key(step, fanout, key);
     if (!fanout) {
@@ -181,7 +183,8 @@ void cache_evict(const struct cache_view *v, const char *step, bool fanout, cons
     set_entry(v, name, entry);
 }
 
-cJSON *cache_record(const struct item_status *item, const char *run_uid, const char *step, const cJSON *parts, int64_t now_ms)
+cJSON *cache_record(const struct item_status *item, const char *run_uid, const char *step, const cJSON *parts,
+                    int64_t now_ms)
 {
     cJSON *r = json_object();
     json_add_string(r, "run", item->from_run ? item->from_run : run_uid);

@@ -28,7 +28,8 @@ struct cache_view {
 /* Borrowed until the next change; NULL if there is none. */
 const cJSON *cache_find(const struct cache_view *v, const char *step, bool fanout, const char *key);
 /* Takes record. */
-void cache_put(const struct cache_view *v, const char *step, bool fanout, const char *key, cJSON *record, int64_t now_ms);
+void cache_put(const struct cache_view *v, const char *step, bool fanout, const char *key, cJSON *record,
+               int64_t now_ms);
 /* The entry was of use: kept longer. Written at most once an hour an entry. */
 void cache_touch(const struct cache_view *v, const char *step, bool fanout, const char *key, int64_t now_ms);
 void cache_evict(const struct cache_view *v, const char *step, bool fanout, const char *key);
@@ -36,5 +37,6 @@ void cache_evict(const struct cache_view *v, const char *step, bool fanout, cons
 const cJSON *cache_find_earlier(const struct cache_view *v, const char *step, bool fanout, int64_t item);
 
 /* Where a finished item's result is, to be put; the item's outputs and values are duplicated. */
-cJSON *cache_record(const struct item_status *item, const char *run_uid, const char *step, const cJSON *parts, int64_t now_ms);
+cJSON *cache_record(const struct item_status *item, const char *run_uid, const char *step, const cJSON *parts,
+                    int64_t now_ms);
 int64_t cache_record_created(const cJSON *record);

@@ -14,7 +14,8 @@ enum { PART_HEX = 12, NAMES_MAX = 3 };
 
 bool cachekey_is_pure(const struct step *step)
 {
-    return !step->finally && (step->kind == STEP_FEATURIZE || step->kind == STEP_TRAIN_DDP || step->kind == STEP_CONTAINER);
+    return !step->finally &&
+           (step->kind == STEP_FEATURIZE || step->kind == STEP_TRAIN_DDP || step->kind == STEP_CONTAINER);
 }
 
 bool cachekey_image_pinned(const char *image)
@@ -55,11 +56,13 @@ static cJSON *input_digests(const cJSON *inputs)
     cJSON_ArrayForEach(input, inputs)
     {
         if (!cJSON_IsArray(input)) {
-            json_add(o, input->string, cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(input, "digest"), true));
+            json_add(o, input->string,
+                     cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(input, "digest"), true));
             continue;
         }
         cJSON *list = json_array();
-        cJSON_ArrayForEach(one, input) json_append(list, cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(one, "digest"), true));
+        cJSON_ArrayForEach(one, input)
+            json_append(list, cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(one, "digest"), true));
         json_add(o, input->string, list);
     }
     return o;
@@ -100,8 +103,8 @@ static void add_number_text(cJSON *o, const char *key, int64_t value)
     json_add_string(o, key, text);
 }
 
-int cachekey_compute(const struct step *step, const struct job *job, const struct plan_options *options, char ret_key[static DIGEST_HEX],
-                     cJSON **ret_parts, struct err *err)
+int cachekey_compute(const struct step *step, const struct job *job, const struct plan_options *options,
+                     char ret_key[static DIGEST_HEX], cJSON **ret_parts, struct err *err)
 {
     _cleanup_json_ cJSON *config = config_that_matters(step, job->config);
     _cleanup_json_ cJSON *inputs = input_digests(job->inputs);
@@ -117,7 +120,8 @@ int cachekey_compute(const struct step *step, const struct job *job, const struc
     json_add_string(whole, "kind", step_kind_body_key(step->kind));
     json_add(whole, "config", cJSON_Duplicate(config, true));
     json_add(whole, "inputs", cJSON_Duplicate(inputs, true));
-    if (json_digest(whole, ret_key, err) < 0 || add_parts(parts, "config", config, err) < 0 || add_parts(parts, "inputs", inputs, err) < 0)
+    if (json_digest(whole, ret_key, err) < 0 || add_parts(parts, "config", config, err) < 0 ||
+        add_parts(parts, "inputs", inputs, err) < 0)
         return err_wrap(err, "cache key of step %s", step->name);
     *ret_parts = steal_ptr(parts);
     return 0;

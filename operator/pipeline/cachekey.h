@@ -17,8 +17,8 @@ bool cachekey_image_pinned(const char *image);
 
 /* `job` with config and inputs. ret_parts: name → short digest or text ("config.epochs", "inputs.features", "workers"), for
  * explanations only. */
-int cachekey_compute(const struct step *step, const struct job *job, const struct plan_options *options, char ret_key[static DIGEST_HEX],
-                     cJSON **ret_parts, struct err *err);
+int cachekey_compute(const struct step *step, const struct job *job, const struct plan_options *options,
+                     char ret_key[static DIGEST_HEX], cJSON **ret_parts, struct err *err);
 
 /* The names of the parts that differ, "config.epochs, workers", at most three and how many more; "" if none. */
 char *cachekey_difference(const cJSON *parts, const cJSON *earlier);

@@ -74,7 +74,9 @@ static void mark_named(struct planning *pl, bool *named)
         p->events = xreallocarray(p->events, p->n_events + 1, sizeof *p->events);
         p->events[p->n_events++] = (struct event){
             .reason = xstrdup("RestartUnknownStep"),
-            .message = xasprintf("restart %.63s names step \"%.63s\", which the pipeline does not have; it is left out", run->restart_id, run->restart_from[i]),
+            .message = xasprintf(
+                "restart %.63s names step \"%.63s\", which the pipeline does not have; it is left out",
+                run->restart_id, run->restart_from[i]),
             .warning = true,
         };
     }
@@ -96,11 +98,13 @@ void control_restart(struct planning *pl)
     if (!run->restart_id || text_equal(run->restart_id, status->observed_restart))
         return;
     size_t n = status->n_steps;
-    _cleanup_free_ bool *named = xcalloc(n + 1, sizeof *named), *marks = xcalloc(n + 1, sizeof *marks), *redone = xcalloc(n + 1, sizeof *redone);
+    _cleanup_free_ bool *named = xcalloc(n + 1, sizeof *named), *marks = xcalloc(n + 1, sizeof *marks),
+                        *redone = xcalloc(n + 1, sizeof *redone);
     mark_named(pl, named);
     for (size_t s = 0; s < n; s++) {
         enum step_state state = status->steps[s].state;
-        marks[s] = named[s] || state == STATE_FAILED || state == STATE_STOPPED || has_failed_item(&status->steps[s]) ||
+        marks[s] = named[s] || state == STATE_FAILED || state == STATE_STOPPED ||
+                   has_failed_item(&status->steps[s]) ||
                    (pl->pipeline->steps[s].finally && state != STATE_WAITING);
     }
     for (size_t s = 0; s < n; s++)
@@ -132,14 +136,16 @@ static void rerun_item(struct planning *pl, size_t s, int64_t index)
     struct step_status *st = &pl->status->steps[s];
     struct item_status *item = &st->items[index];
     if (item->cache_key)
-        cache_evict(&pl->cache, pl->pipeline->steps[s].name, fanout_is(&pl->pipeline->steps[s]), item->cache_key);
+        cache_evict(&pl->cache, pl->pipeline->steps[s].name, fanout_is(&pl->pipeline->steps[s]),
+                    item->cache_key);
     item->restart++;
     item->state = STATE_WAITING;
     item->finished_ms = 0;
     item->progress = item->checkpoint_step = item->checkpoint_at_start = -1;
     item->cache_bypass = true;
     item_status_forget_result(item);
-    (void)item_status_explain(item, "ArtifactMissing", "runs again: a later step found that its artifact is missing");
+    (void)item_status_explain(item, "ArtifactMissing",
+                              "runs again: a later step found that its artifact is missing");
     fanout_summarise(&pl->pipeline->steps[s], st);
     planning_values_changed(pl);
 }
@@ -165,10 +171,12 @@ static bool suspected(const struct item_status *item, enum suspicion how, const 
 }
 
 /* The step's message names the digest that it missed; where it does not, what came from the cache is suspected first. */
-void control_rerun_producers(struct planning *pl, size_t step, const struct item_status *consumer, const char *message)
+void control_rerun_producers(struct planning *pl, size_t step, const struct item_status *consumer,
+                             const char *message)
 {
     const struct step *def = &pl->pipeline->steps[step];
-    for (size_t i = 0; i < def->n_inputs; i++) { /* another consumer was faster: being made again, or made again meanwhile */
+    for (size_t i = 0; i < def->n_inputs;
+         i++) { /* another consumer was faster: being made again, or made again meanwhile */
         const struct step_status *producer = &pl->status->steps[def->inputs[i].from];
         if (!step_state_done(producer->state))
             return;
@@ -209,8 +217,10 @@ void control_approve(struct planning *pl, size_t s)
     item->attempt = given;
     item->state = STATE_SUCCEEDED;
     item->finished_ms = pl->now_ms;
-    (void)item_status_explain(item, "Approved", "approved by %s%s%s", last->by && *last->by ? last->by : "somebody unnamed",
-                              last->comment && *last->comment ? ": " : "", last->comment ? last->comment : "");
+    (void)item_status_explain(item, "Approved", "approved by %s%s%s",
+                              last->by && *last->by ? last->by : "somebody unnamed",
+                              last->comment && *last->comment ? ": " : "",
+                              last->comment ? last->comment : "");
     fanout_summarise(&pl->pipeline->steps[s], &pl->status->steps[s]);
 }
 
@@ -249,7 +259,8 @@ static void run_out_of_time(struct planning *pl)
 {
     struct run_status *status = pl->status;
     status->out_of_time = true;
-    (void)status_explain(&status->reason, &status->message, "RunDeadlineExceeded", "the run took longer than limits.runSeconds = %lld",
+    (void)status_explain(&status->reason, &status->message, "RunDeadlineExceeded",
+                         "the run took longer than limits.runSeconds = %lld",
                          (long long)(pl->pipeline->limits.run_ms / 1000));
     for (size_t s = 0; s < status->n_steps; s++) {
         struct step_status *st = &status->steps[s];
@@ -283,7 +294,8 @@ static void check_gpu_hours(struct planning *pl)
     if (pl->status->stopping != RUN_STOP_NONE)
         return;
     pl->status->stopping = RUN_STOP_GRACEFUL;
-    (void)status_explain(&pl->status->reason, &pl->status->message, "GpuHoursExceeded", "the run has used its limits.gpuHours = %g", pl->pipeline->limits.gpu_hours);
+    (void)status_explain(&pl->status->reason, &pl->status->message, "GpuHoursExceeded",
+                         "the run has used its limits.gpuHours = %g", pl->pipeline->limits.gpu_hours);
 }
 
 void control_apply(struct planning *pl)
@@ -296,13 +308,16 @@ void control_apply(struct planning *pl)
         bool first = status->stopping == RUN_STOP_NONE;
         status->stopping = pl->run->stop;
         if (first)
-            (void)status_explain(&status->reason, &status->message, "StopRequested", "stopped (%s) on request", pl->run->stop == RUN_STOP_NOW ? "Now" : "Graceful");
+            (void)status_explain(&status->reason, &status->message, "StopRequested",
+                                 "stopped (%s) on request",
+                                 pl->run->stop == RUN_STOP_NOW ? "Now" : "Graceful");
     }
     if (status->stopping != RUN_STOP_NONE) {
         stop_running(pl, "Stopping", "being ended: the run is stopped", status->stopping == RUN_STOP_NOW);
         return;
     }
-    if (!main_done && !status->out_of_time && stopwatch_passed(&status->clock, pl->pipeline->limits.run_ms, pl->now_ms))
+    if (!main_done && !status->out_of_time &&
+        stopwatch_passed(&status->clock, pl->pipeline->limits.run_ms, pl->now_ms))
         run_out_of_time(pl);
     if (pl->run->suspend) {
         pl->suspended = true;

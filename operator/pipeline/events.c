@@ -12,10 +12,12 @@ static void add_event(struct plan *p, bool warning, const char *reason, char *me
         return;
     }
     p->events = xreallocarray(p->events, p->n_events + 1, sizeof *p->events);
-    p->events[p->n_events++] = (struct event){.reason = xstrdup(reason), .message = message, .warning = warning};
+    p->events[p->n_events++] =
+        (struct event){.reason = xstrdup(reason), .message = message, .warning = warning};
 }
 
-static void of_item(const struct step_status *st, size_t i, const struct item_status *before, struct plan *plan)
+static void of_item(const struct step_status *st, size_t i, const struct item_status *before,
+                    struct plan *plan)
 {
     const struct item_status *now = &st->items[i];
     if (before && before->state == now->state && before->attempt == now->attempt)
@@ -33,16 +35,19 @@ static void of_item(const struct step_status *st, size_t i, const struct item_st
         add_event(plan, now->fail != FAIL_NONE, "StepRetrying", xasprintf("%s: %s", name, message));
         break;
     case STATE_SUCCEEDED:
-        add_event(plan, false, "StepSucceeded", xasprintf("%s: succeeded%s%s", name, *message ? ": " : "", message));
+        add_event(plan, false, "StepSucceeded",
+                  xasprintf("%s: succeeded%s%s", name, *message ? ": " : "", message));
         break;
     case STATE_CACHED:
-        add_event(plan, false, "StepCached", xasprintf("%s: %s", name, now->cache_note ? now->cache_note : "cached"));
+        add_event(plan, false, "StepCached",
+                  xasprintf("%s: %s", name, now->cache_note ? now->cache_note : "cached"));
         break;
     case STATE_SKIPPED:
         add_event(plan, false, "StepSkipped", xasprintf("%s: skipped: %s", name, message));
         break;
     case STATE_FAILED:
-        add_event(plan, true, "StepFailed", xasprintf("%s: failed (%s): %s", name, fail_class_name(now->fail), message));
+        add_event(plan, true, "StepFailed",
+                  xasprintf("%s: failed (%s): %s", name, fail_class_name(now->fail), message));
         break;
     case STATE_STOPPED:
         add_event(plan, false, "StepStopped", xasprintf("%s: %s", name, message));
@@ -62,5 +67,7 @@ void events_of_difference(const struct run_status *before, struct plan *plan)
             of_item(&now->steps[s], i, old && i < old->n_items ? &old->items[i] : NULL, plan);
     }
     if (now->phase != before->phase && now->phase != PHASE_PENDING)
-        add_event(plan, now->phase == PHASE_FAILED, "Run", xasprintf("%s%s%s", run_phase_name(now->phase), now->message ? ": " : "", now->message ? now->message : ""));
+        add_event(plan, now->phase == PHASE_FAILED, "Run",
+                  xasprintf("%s%s%s", run_phase_name(now->phase), now->message ? ": " : "",
+                            now->message ? now->message : ""));
 }

@@ -9,7 +9,8 @@ bool fanout_is(const struct step *step)
     return step->fanout.n_axes > 0 || step->fanout.from != NULL;
 }
 
-int fanout_expand(const struct step *step, struct step_status *s, const struct expr_scope *scope, struct err *err)
+int fanout_expand(const struct step *step, struct step_status *s, const struct expr_scope *scope,
+                  struct err *err)
 {
     if (!fanout_is(step)) {
         s->expanded = true;
@@ -21,7 +22,8 @@ int fanout_expand(const struct step *step, struct step_status *s, const struct e
     size_t n = (size_t)cJSON_GetArraySize(items);
     if (n > LIMIT_FANOUT_ITEMS) {
         cJSON_Delete(items);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "fan-out-too-large", "step %s fans out to %zu items, at most %d are allowed", step->name, n,
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "fan-out-too-large",
+                        "step %s fans out to %zu items, at most %d are allowed", step->name, n,
                         (int)LIMIT_FANOUT_ITEMS);
     }
     step_status_resize(s, n);
@@ -52,10 +54,12 @@ static int64_t allowed_failures(const struct step *step, size_t n)
 bool fanout_doomed(const struct step *step, const struct step_status *s)
 {
     struct tally t = count(s);
-    return (s->expanded || !fanout_is(step)) ? (int64_t)t.by_state[STATE_FAILED] > allowed_failures(step, t.n) : t.by_state[STATE_FAILED] > 0;
+    return (s->expanded || !fanout_is(step)) ? (int64_t)t.by_state[STATE_FAILED] > allowed_failures(step, t.n)
+                                             : t.by_state[STATE_FAILED] > 0;
 }
 
-static enum step_state finished_state(const struct step *step, const struct step_status *s, const struct tally *t)
+static enum step_state finished_state(const struct step *step, const struct step_status *s,
+                                      const struct tally *t)
 {
     if (fanout_doomed(step, s))
         return STATE_FAILED;
@@ -70,7 +74,8 @@ static enum step_state finished_state(const struct step *step, const struct step
 
 void fanout_summarise(const struct step *step, struct step_status *s)
 {
-    static const enum step_state order[] = {STATE_RUNNING, STATE_RETRYING, STATE_READY, STATE_AWAITING_APPROVAL, STATE_WAITING};
+    static const enum step_state order[] = {STATE_RUNNING, STATE_RETRYING, STATE_READY,
+                                            STATE_AWAITING_APPROVAL, STATE_WAITING};
     struct tally t = count(s);
     enum step_state state = finished_state(step, s, &t);
     for (size_t i = sizeof order / sizeof *order; i-- > 0;)
@@ -83,7 +88,8 @@ void fanout_summarise(const struct step *step, struct step_status *s)
         return;
     size_t done = t.by_state[STATE_SUCCEEDED] + t.by_state[STATE_CACHED];
     if (fanout_doomed(step, s))
-        (void)status_explain(&s->reason, &s->message, "ItemsFailed", "%zu of %zu items have failed, %lld may", t.by_state[STATE_FAILED], t.n,
+        (void)status_explain(&s->reason, &s->message, "ItemsFailed", "%zu of %zu items have failed, %lld may",
+                             t.by_state[STATE_FAILED], t.n,
                              (long long)(allowed_failures(step, t.n) > 0 ? allowed_failures(step, t.n) : 0));
     else
         (void)status_explain(&s->reason, &s->message, NULL, "%zu of %zu items are done", done, t.n);

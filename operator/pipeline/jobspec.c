@@ -25,7 +25,8 @@ void job_release(struct job *j)
 
 char *plan_job_name(const char *run, const char *step, bool fanout, int64_t item, int attempt)
 {
-    _cleanup_free_ char *stem = fanout ? xasprintf("%s-%s-%lld", run, step, (long long)item) : xasprintf("%s-%s", run, step);
+    _cleanup_free_ char *stem =
+        fanout ? xasprintf("%s-%s-%lld", run, step, (long long)item) : xasprintf("%s-%s", run, step);
     char suffix[32];
     int n = snprintf(suffix, sizeof suffix, "-a%d", attempt);
     size_t room = (size_t)(LIMIT_JOB_NAME - n);
@@ -86,14 +87,17 @@ static const char *device_of(const cJSON *config, int64_t gpu, const struct plan
     return gpu > 0 && options->has_cuda ? "cuda" : "cpu";
 }
 
-void jobspec_resources(const struct step *step, const struct item_status *item, const cJSON *config, const struct plan_options *options, struct job *ret)
+void jobspec_resources(const struct step *step, const struct item_status *item, const cJSON *config,
+                       const struct plan_options *options, struct job *ret)
 {
     ret->workers = at_most(step->workers > 0 ? step->workers : 1, options->max_workers);
     ret->threads = threads_of(step, config, options);
     ret->device = device_of(config, step->gpu, options);
     ret->gpu = text_equal(ret->device, "cpu") && (options->force_cpu || !options->has_cuda) ? 0 : step->gpu;
     ret->cpu_milli = step->cpu_milli;
-    ret->memory_bytes = item && item->memory_bytes > 0 ? item->memory_bytes : step->memory_bytes > 0 ? step->memory_bytes : options->default_memory_bytes;
+    ret->memory_bytes = item && item->memory_bytes > 0 ? item->memory_bytes
+                        : step->memory_bytes > 0       ? step->memory_bytes
+                                                       : options->default_memory_bytes;
     ret->scratch_bytes = step->scratch_bytes > 0 ? step->scratch_bytes : options->default_scratch_bytes;
     ret->timeout_ms = step->timeout_ms;
     ret->fanout = step->fanout.n_axes > 0 || step->fanout.from;
@@ -129,16 +133,20 @@ cJSON *jobspec_steps_scope(const struct pipeline *p, const struct run_status *st
         if (s->axes)
             json_add(o, "values", values_of_fanout(s));
         else
-            json_add(o, "values", s->n_items > 0 && s->items[0].values ? cJSON_Duplicate(s->items[0].values, true) : json_object());
+            json_add(o, "values",
+                     s->n_items > 0 && s->items[0].values ? cJSON_Duplicate(s->items[0].values, true)
+                                                          : json_object());
         json_add(steps, p->steps[i].name, o);
     }
     return steps;
 }
 
-static cJSON *reference_to(const struct run_spec *run, const struct step_status *producer, const struct item_status *item, const char *output)
+static cJSON *reference_to(const struct run_spec *run, const struct step_status *producer,
+                           const struct item_status *item, const char *output)
 {
     cJSON *o = json_object();
-    json_add_string(o, "digest", cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item->outputs, output)));
+    json_add_string(o, "digest",
+                    cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item->outputs, output)));
     json_add_string(o, "run", item->from_run ? item->from_run : run->uid);
     json_add_string(o, "step", item->from_step ? item->from_step : producer->name);
     if (producer->axes)
@@ -147,7 +155,8 @@ static cJSON *reference_to(const struct run_spec *run, const struct step_status 
     return o;
 }
 
-static int add_input(const struct run_spec *run, const struct step_status *producer, const struct step_input *input, cJSON *inputs, struct err *err)
+static int add_input(const struct run_spec *run, const struct step_status *producer,
+                     const struct step_input *input, cJSON *inputs, struct err *err)
 {
     cJSON *list = producer->axes ? json_array() : NULL;
     for (size_t i = 0; i < producer->n_items; i++) {
@@ -156,8 +165,9 @@ static int add_input(const struct run_spec *run, const struct step_status *produ
             continue; /* a fan-out may succeed without some of its items */
         if (!cJSON_GetObjectItemCaseSensitive(item->outputs, input->output)) {
             cJSON_Delete(list);
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "output-missing", "input %s: step %s has left no output \"%s\"", input->name,
-                            producer->name, input->output);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "output-missing",
+                            "input %s: step %s has left no output \"%s\"", input->name, producer->name,
+                            input->output);
         }
         cJSON *reference = reference_to(run, producer, item, input->output);
         if (!list) {
@@ -167,12 +177,14 @@ static int add_input(const struct run_spec *run, const struct step_status *produ
         json_append(list, reference);
     }
     if (!list)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "output-missing", "input %s: step %s is not done", input->name, producer->name);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "output-missing", "input %s: step %s is not done",
+                        input->name, producer->name);
     json_add(inputs, input->name, list);
     return 0;
 }
 
-int jobspec_inputs(const struct run_spec *run, const struct run_status *status, const struct step *step, cJSON **ret, struct err *err)
+int jobspec_inputs(const struct run_spec *run, const struct run_status *status, const struct step *step,
+                   cJSON **ret, struct err *err)
 {
     _cleanup_json_ cJSON *inputs = json_object();
     for (size_t i = 0; i < step->n_inputs; i++)
@@ -186,23 +198,26 @@ int jobspec_inputs(const struct run_spec *run, const struct run_status *status, 
 
 static int check_size(const struct job *job, struct err *err)
 {
-    _cleanup_free_ char *config = cJSON_PrintUnformatted(job->config), *inputs = cJSON_PrintUnformatted(job->inputs);
+    _cleanup_free_ char *config = cJSON_PrintUnformatted(job->config),
+                        *inputs = cJSON_PrintUnformatted(job->inputs);
     size_t total = (config ? strlen(config) : 0) + (inputs ? strlen(inputs) : 0);
     if (total <= LIMIT_CONFIG_BYTES)
         return 0;
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config-too-large",
-                    "config and inputs have %zu bytes together, at most %d are allowed: shorten the step's lists, or take fewer inputs", total,
-                    (int)LIMIT_CONFIG_BYTES);
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_CONFIG, "config-too-large",
+        "config and inputs have %zu bytes together, at most %d are allowed: shorten the step's lists, or take fewer inputs",
+        total, (int)LIMIT_CONFIG_BYTES);
 }
 
-int jobspec_build(const struct pipeline *p, const struct run_spec *run, const struct run_status *status, size_t step, int64_t item, int attempt,
-                  const struct expr_scope *scope, const struct plan_options *options, struct job *ret, struct err *err)
+int jobspec_build(const struct pipeline *p, const struct run_spec *run, const struct run_status *status,
+                  size_t step, int64_t item, int attempt, const struct expr_scope *scope,
+                  const struct plan_options *options, struct job *ret, struct err *err)
 {
     const struct step *def = &p->steps[step];
     const struct item_status *state = &status->steps[step].items[item];
     struct job job = {.step = step, .item = item, .restart = state->restart, .attempt = attempt};
-    if (params_resolve_body(p, def, scope, &job.config, err) < 0 || jobspec_inputs(run, status, def, &job.inputs, err) < 0 ||
-        check_size(&job, err) < 0) {
+    if (params_resolve_body(p, def, scope, &job.config, err) < 0 ||
+        jobspec_inputs(run, status, def, &job.inputs, err) < 0 || check_size(&job, err) < 0) {
         job_release(&job);
         return err_wrap(err, "step %s", def->name);
     }

@@ -15,15 +15,15 @@
 enum pod_phase { POD_PENDING, POD_RUNNING, POD_SUCCEEDED, POD_FAILED };
 
 struct observed_pod { /* or one local process */
-    int worker; /* completion index; worker 0 publishes */
+    int worker;       /* completion index; worker 0 publishes */
     enum pod_phase phase;
-    int exit_code;          /* of the container that decides; -1: none */
-    int signal;             /* local runs; 0: none */
-    const char *reason;     /* pod or container reason: OOMKilled, Evicted, DeadlineExceeded, ImagePullBackOff,
+    int exit_code;      /* of the container that decides; -1: none */
+    int signal;         /* local runs; 0: none */
+    const char *reason; /* pod or container reason: OOMKilled, Evicted, DeadlineExceeded, ImagePullBackOff,
                                CreateContainerConfigError, InvalidImageName, Unschedulable…; NULL */
-    const char *disruption; /* reason of the DisruptionTarget condition; NULL */
-    const char *message;    /* termination message, as is; NULL: none */
-    const char *detail;     /* the kubelet's or runner's own words, for the status message; NULL */
+    const char *disruption;          /* reason of the DisruptionTarget condition; NULL */
+    const char *message;             /* termination message, as is; NULL: none */
+    const char *detail;              /* the kubelet's or runner's own words, for the status message; NULL */
     int64_t started_ms, finished_ms; /* 0: not yet, or not known */
 };
 #define OBSERVED_POD_INIT ((struct observed_pod){.exit_code = -1})
@@ -44,7 +44,8 @@ struct observed_attempt { /* one Job, or one local process group */
     double progress;         /* 0…1, < 0: unknown */
     int64_t checkpoint_step; /* newest committed checkpoint, -1: none */
 };
-#define OBSERVED_ATTEMPT_INIT ((struct observed_attempt){.failed_rule = -1, .progress = -1, .checkpoint_step = -1})
+#define OBSERVED_ATTEMPT_INIT \
+    ((struct observed_attempt){.failed_rule = -1, .progress = -1, .checkpoint_step = -1})
 
 struct observed {
     const struct observed_attempt *attempts;

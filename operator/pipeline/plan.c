@@ -83,7 +83,8 @@ static void index_observed(struct planning *pl)
     }
 }
 
-const struct observed_attempt *planning_find(const struct planning *pl, size_t step, int64_t item, int attempt)
+const struct observed_attempt *planning_find(const struct planning *pl, size_t step, int64_t item,
+                                             int attempt)
 {
     const struct observed_attempt *found = NULL;
     for (size_t k = pl->first_of[step]; k; k = pl->next_of[k - 1]) {
@@ -144,8 +145,9 @@ static void stop_unwanted(struct planning *pl)
     size_t starts = pl->plan->n_actions;
     for (size_t k = 0; k < pl->observed->n; k++) {
         const struct observed_attempt *a = &pl->observed->attempts[k];
-        if (a->step >= pl->pipeline->n_steps || a->deleting || planning_find(pl, a->step, a->item, a->attempt) != a ||
-            attempt_is_over(pl, a->step, a) || is_wanted(pl, a))
+        if (a->step >= pl->pipeline->n_steps || a->deleting ||
+            planning_find(pl, a->step, a->item, a->attempt) != a || attempt_is_over(pl, a->step, a) ||
+            is_wanted(pl, a))
             continue;
         const struct step *def = &pl->pipeline->steps[a->step];
         struct action *action = add_action(pl, ACTION_STOP, "its end is in the status");
@@ -241,7 +243,8 @@ static void explain_run(struct planning *pl)
         const struct item_status *item = first_failed(st);
         if (!item || !fanout_doomed(&pl->pipeline->steps[pl->dag.order[k]], st))
             continue;
-        (void)status_explain(&status->reason, &status->message, "StepFailed", "step %s failed: %s", st->name, item->message ? item->message : "");
+        (void)status_explain(&status->reason, &status->message, "StepFailed", "step %s failed: %s", st->name,
+                             item->message ? item->message : "");
         return;
     }
     if (status->stopping == RUN_STOP_NONE)
@@ -333,10 +336,13 @@ static void make_plan(struct planning *pl)
 static int check_status(const struct pipeline *p, const struct run_status *s, struct err *err)
 {
     if (s->n_steps != p->n_steps)
-        return err_set(err, ERR_INVALID, "the status has %zu steps where the pipeline has %zu: it is of another pipeline", s->n_steps, p->n_steps);
+        return err_set(err, ERR_INVALID,
+                       "the status has %zu steps where the pipeline has %zu: it is of another pipeline",
+                       s->n_steps, p->n_steps);
     for (size_t i = 0; i < s->n_steps; i++)
         if (!text_equal(s->steps[i].name, p->steps[i].name))
-            return err_set(err, ERR_INVALID, "step %zu of the status is \"%s\", the pipeline's is \"%s\"", i, s->steps[i].name, p->steps[i].name);
+            return err_set(err, ERR_INVALID, "step %zu of the status is \"%s\", the pipeline's is \"%s\"", i,
+                           s->steps[i].name, p->steps[i].name);
     return 0;
 }
 
@@ -349,12 +355,19 @@ static int compare(const struct run_status *a, const struct run_status *b, bool 
     return 0;
 }
 
-int plan(const struct pipeline *pipeline, const struct run_spec *run, const struct run_status *status, const struct observed *observed,
-         const cJSON *cache, const struct plan_options *options, int64_t now_ms, struct plan *ret, struct err *err)
+int plan(const struct pipeline *pipeline, const struct run_spec *run, const struct run_status *status,
+         const struct observed *observed, const cJSON *cache, const struct plan_options *options,
+         int64_t now_ms, struct plan *ret, struct err *err)
 {
     _cleanup_plan_ struct plan p = {0};
-    struct planning pl = {
-        .pipeline = pipeline, .run = run, .observed = observed, .options = options, .now_ms = now_ms, .plan = &p, .status = &p.status, .cache = {cache, &p}};
+    struct planning pl = {.pipeline = pipeline,
+                          .run = run,
+                          .observed = observed,
+                          .options = options,
+                          .now_ms = now_ms,
+                          .plan = &p,
+                          .status = &p.status,
+                          .cache = {cache, &p}};
     size_t at;
     run_status_copy(status, &p.status);
     if (p.status.n_steps == 0) {

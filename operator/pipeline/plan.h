@@ -24,7 +24,7 @@
 
 enum action_kind {
     ACTION_START, /* start the attempt `job` describes */
-    ACTION_STOP,  /* end a running attempt: SIGTERM, then SIGKILL after the grace period (operator: delete the Job) */
+    ACTION_STOP, /* end a running attempt: SIGTERM, then SIGKILL after the grace period (operator: delete the Job) */
 };
 struct action {
     enum action_kind kind;
@@ -47,7 +47,7 @@ struct plan {
     size_t n_actions;
     struct cache_update *cache_updates; /* apply with cache_apply() of cache.h */
     size_t n_cache_updates;
-    int64_t wake_at_ms; /* call again at this time even if nothing happens; 0: no need */
+    int64_t wake_at_ms;   /* call again at this time even if nothing happens; 0: no need */
     struct event *events; /* what changed, for people; publish after the status was stored */
     size_t n_events;
 };
@@ -56,8 +56,9 @@ void plan_release(struct plan *p);
 /* cache: the object that cache_apply() maintains, may be NULL. status: the last stored one (run_status_init for a new run).
  * Fails only on what no status could say: a status of another pipeline, a cycle. A run with a bad expression or a config that
  * is too large is no failure of plan() but of the run, in the status. */
-int plan(const struct pipeline *pipeline, const struct run_spec *run, const struct run_status *status, const struct observed *observed,
-         const cJSON *cache, const struct plan_options *options, int64_t now_ms, struct plan *ret, struct err *err);
+int plan(const struct pipeline *pipeline, const struct run_spec *run, const struct run_status *status,
+         const struct observed *observed, const cJSON *cache, const struct plan_options *options,
+         int64_t now_ms, struct plan *ret, struct err *err);
 
 static inline void plan_cleanup_func(struct plan *p)
 {

@@ -20,14 +20,15 @@ struct planning {
     struct cache_view cache;
     struct dag dag;
     cJSON *params;
-    cJSON *steps_scope; /* see planning_scope(); NULL: to be made again */
+    cJSON *steps_scope;         /* see planning_scope(); NULL: to be made again */
     size_t *first_of, *next_of; /* chains of observed attempts by step; index + 1, 0 ends */
-    bool suspended;     /* nothing starts */
-    bool failing;       /* a step that is not `finally` has failed, or the run is out of time: only finally steps start */
-    bool no_params;     /* the parameters are wrong: nothing can start, not even finally steps */
-    const char *outcome; /* phase name for finally steps: Succeeded, Failed, Stopped */
-    size_t live;        /* attempts that may still run */
-    size_t queued;      /* of these, suspended by the queue */
+    bool suspended;             /* nothing starts */
+    bool
+        failing; /* a step that is not `finally` has failed, or the run is out of time: only finally steps start */
+    bool no_params;          /* the parameters are wrong: nothing can start, not even finally steps */
+    const char *outcome;     /* phase name for finally steps: Succeeded, Failed, Stopped */
+    size_t live;             /* attempts that may still run */
+    size_t queued;           /* of these, suspended by the queue */
     double gpu_seconds_live; /* of attempts that run now */
     int64_t gpus_live;
 };
@@ -40,7 +41,8 @@ void planning_values_changed(struct planning *pl);
 /* Names for the step's expressions; borrowed until values change. */
 struct expr_scope planning_scope(struct planning *pl, size_t step, int64_t item);
 /* The newest observation of this attempt; NULL: not seen. */
-const struct observed_attempt *planning_find(const struct planning *pl, size_t step, int64_t item, int attempt);
+const struct observed_attempt *planning_find(const struct planning *pl, size_t step, int64_t item,
+                                             int attempt);
 /* Highest attempt number seen for the item, 0: none. */
 int planning_highest_attempt(const struct planning *pl, size_t step, int64_t item);
 /* Takes job (steals its contents). */
@@ -59,7 +61,8 @@ void control_apply(struct planning *pl);
 void control_approve(struct planning *pl, size_t step);
 bool control_closes(const struct planning *pl, size_t step); /* nothing of the step may start any more */
 /* A consumer found an artifact missing: what produced it runs again. */
-void control_rerun_producers(struct planning *pl, size_t step, const struct item_status *item, const char *message);
+void control_rerun_producers(struct planning *pl, size_t step, const struct item_status *item,
+                             const char *message);
 
 /* --- advance.c: steps that can go on ----------------------------------------------------------------------------- */
 void advance_steps(struct planning *pl, bool finally);

@@ -8,6 +8,7 @@
 #include "operator/pipeline/plan.h"
 
 /* {"run", "pipeline", "jobs": [{"name", "step", "item"?, "when"?, "workers", "threads", "device", …, "config", "inputs"}]} */
-int plan_preview(const struct pipeline *pipeline, const struct run_spec *run, const struct plan_options *options, cJSON **ret, struct err *err);
+int plan_preview(const struct pipeline *pipeline, const struct run_spec *run,
+                 const struct plan_options *options, cJSON **ret, struct err *err);
 /* The same for a person. */
 int plan_preview_text(const cJSON *preview, struct buf *out, struct err *err);

@@ -33,8 +33,8 @@ enum fail_class fail_class_from_name(const char *name)
     return FAIL_NONE;
 }
 
-__attribute__((format(printf, 4, 5)))
-static void say(struct verdict *v, enum fail_class class_, const char *reason, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void say(struct verdict *v, enum fail_class class_,
+                                                      const char *reason, const char *fmt, ...)
 {
     v->class_ = class_;
     (void)snprintf(v->reason, sizeof v->reason, "%s", reason);
@@ -77,17 +77,22 @@ static bool any_of(const char *reason, const char *const *list)
     return false;
 }
 
-static void classify_waiting(const struct observed_pod *pod, int64_t created_ms, int64_t now_ms, struct verdict *ret)
+static void classify_waiting(const struct observed_pod *pod, int64_t created_ms, int64_t now_ms,
+                             struct verdict *ret)
 {
     static const char *const hopeless[] = {"CreateContainerConfigError", "InvalidImageName", NULL};
-    static const char *const pulling[] = {"ImagePullBackOff", "ErrImagePull", "ImageInspectError", "RegistryUnavailable", NULL};
+    static const char *const pulling[] = {"ImagePullBackOff", "ErrImagePull", "ImageInspectError",
+                                          "RegistryUnavailable", NULL};
     if (!pod->reason)
         return;
     const char *detail = pod->detail ? pod->detail : "no detail given";
     if (any_of(pod->reason, hopeless))
-        say(ret, FAIL_USER, pod->reason, "the pod cannot start: %s; correct the image name, or create the Secret or ConfigMap it names", detail);
+        say(ret, FAIL_USER, pod->reason,
+            "the pod cannot start: %s; correct the image name, or create the Secret or ConfigMap it names",
+            detail);
     else if (any_of(pod->reason, pulling) && created_ms > 0 && now_ms - created_ms >= RETRY_IMAGE_PULL_MS)
-        say(ret, FAIL_INFRASTRUCTURE, pod->reason, "the image could not be pulled within %d s: %s", RETRY_IMAGE_PULL_MS / 1000, detail);
+        say(ret, FAIL_INFRASTRUCTURE, pod->reason, "the image could not be pulled within %d s: %s",
+            RETRY_IMAGE_PULL_MS / 1000, detail);
 }
 
 /* --- pods that ended ------------------------------------------------------------------------------- */
@@ -95,7 +100,8 @@ static void classify_waiting(const struct observed_pod *pod, int64_t created_ms,
 /* The kubelet says TerminationByKubelet both for pressure on the node and for a node that shuts down. */
 static void classify_disruption(const struct observed_pod *pod, struct verdict *ret)
 {
-    static const char *const preempting[] = {"PreemptionByScheduler", "EvictionByEvictionAPI", "DeletionByTaintManager", NULL};
+    static const char *const preempting[] = {"PreemptionByScheduler", "EvictionByEvictionAPI",
+                                             "DeletionByTaintManager", NULL};
     static const char *const shutdown[] = {"Terminated", "NodeShutdown", "Shutdown", NULL};
     const char *detail = pod->detail ? pod->detail : pod->disruption;
     if (any_of(pod->disruption, preempting))
@@ -117,7 +123,8 @@ static bool classify_by_step(const struct observed_pod *pod, struct verdict *ret
         return false;
     char plain[ERR_REASON_MAX];
     (void)snprintf(plain, sizeof plain, "exit-%d", pod->exit_code);
-    say(ret, class_of_exit(pod->exit_code), r.error_reason[0] ? r.error_reason : plain, "%s", r.error_message[0] ? r.error_message : plain);
+    say(ret, class_of_exit(pod->exit_code), r.error_reason[0] ? r.error_reason : plain, "%s",
+        r.error_message[0] ? r.error_message : plain);
     return true;
 }
 
@@ -133,23 +140,27 @@ static void classify_exit(const struct observed_pod *pod, struct verdict *ret)
     char reason[ERR_REASON_MAX];
     if (pod->signal > 0) {
         (void)snprintf(reason, sizeof reason, "signal-%d", pod->signal);
-        say(ret, FAIL_APPLICATION, reason, "the process was ended by signal %d (%s)%s%s", pod->signal, signal_name(pod->signal),
-            pod->detail ? ": " : "", pod->detail ? pod->detail : "");
+        say(ret, FAIL_APPLICATION, reason, "the process was ended by signal %d (%s)%s%s", pod->signal,
+            signal_name(pod->signal), pod->detail ? ": " : "", pod->detail ? pod->detail : "");
         return;
     }
     if (classify_by_step(pod, ret))
         return;
     /* Helpers fall back to the end of their log as message: the best there is. */
-    const char *words = pod->message && *pod->message ? pod->message : pod->detail ? pod->detail : "it left no message; see its log";
+    const char *words = pod->message && *pod->message ? pod->message
+                        : pod->detail                 ? pod->detail
+                                                      : "it left no message; see its log";
     if (pod->exit_code < 0) {
-        say(ret, FAIL_INFRASTRUCTURE, pod->reason ? pod->reason : "PodFailed", "the pod failed without an exit code: %s", words);
+        say(ret, FAIL_INFRASTRUCTURE, pod->reason ? pod->reason : "PodFailed",
+            "the pod failed without an exit code: %s", words);
         return;
     }
     (void)snprintf(reason, sizeof reason, "exit-%d", pod->exit_code);
     say(ret, class_of_exit(pod->exit_code), reason, "exit code %d: %.800s", pod->exit_code, words);
 }
 
-void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int64_t created_ms, int64_t now_ms, struct verdict *ret)
+void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int64_t created_ms,
+                        int64_t now_ms, struct verdict *ret)
 {
     *ret = (struct verdict){0};
     if (pod->phase == POD_PENDING)
@@ -157,7 +168,8 @@ void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int6
     if (pod->phase != POD_FAILED)
         return;
     if (text_equal(pod->reason, "OOMKilled"))
-        say(ret, FAIL_MEMORY, "OOMKilled", "the step used more memory than it was given%s%s", pod->detail ? ": " : "", pod->detail ? pod->detail : "");
+        say(ret, FAIL_MEMORY, "OOMKilled", "the step used more memory than it was given%s%s",
+            pod->detail ? ": " : "", pod->detail ? pod->detail : "");
     else if (text_equal(pod->reason, "DeadlineExceeded"))
         say(ret, FAIL_APPLICATION, "Timeout", "the attempt ran longer than its timeoutSeconds");
     else if (pod->disruption)
@@ -165,7 +177,8 @@ void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int6
     else if (job_suspended)
         say(ret, FAIL_PREEMPTION, "QueueSuspended", "the queue took the attempt's place back");
     else if (text_equal(pod->reason, "Evicted"))
-        say(ret, FAIL_INFRASTRUCTURE, "Evicted", "the node was short of resources: %s", pod->detail ? pod->detail : "no detail given");
+        say(ret, FAIL_INFRASTRUCTURE, "Evicted", "the node was short of resources: %s",
+            pod->detail ? pod->detail : "no detail given");
     else if (text_equal(pod->reason, "NodeLost"))
         say(ret, FAIL_INFRASTRUCTURE, "NodeLost", "the node was lost");
     else
@@ -177,16 +190,20 @@ void retry_classify_rule(int failed_rule, struct verdict *ret)
     *ret = (struct verdict){0};
     switch (failed_rule) {
     case 0:
-        say(ret, FAIL_PREEMPTION, "DisruptionTarget", "the Job failed because a pod was disrupted; the pod itself is gone");
+        say(ret, FAIL_PREEMPTION, "DisruptionTarget",
+            "the Job failed because a pod was disrupted; the pod itself is gone");
         break;
     case 1:
-        say(ret, FAIL_USER, "exit-user", "the Job failed with an exit code among 64, 65, 66 and 78; the pod itself is gone, see the kept log");
+        say(ret, FAIL_USER, "exit-user",
+            "the Job failed with an exit code among 64, 65, 66 and 78; the pod itself is gone, see the kept log");
         break;
     case 2:
-        say(ret, FAIL_INFRASTRUCTURE, "exit-infrastructure", "the Job failed with an exit code among 69, 74 and 75; the pod itself is gone, see the kept log");
+        say(ret, FAIL_INFRASTRUCTURE, "exit-infrastructure",
+            "the Job failed with an exit code among 69, 74 and 75; the pod itself is gone, see the kept log");
         break;
     case 3:
-        say(ret, FAIL_APPLICATION, "exit-other", "the Job failed with another exit code; the pod itself is gone, see the kept log");
+        say(ret, FAIL_APPLICATION, "exit-other",
+            "the Job failed with another exit code; the pod itself is gone, see the kept log");
         break;
     default:
         say(ret, FAIL_INFRASTRUCTURE, "JobFailed", "the Job failed and nothing is left that says why");
@@ -202,25 +219,33 @@ void retry_classify_result(const char *message, struct verdict *ret, struct resu
     *ret_result = (struct result){0};
     size_t len = message ? strlen(message) : 0;
     if (len == 0 || message[0] != '{') {
-        say(ret, FAIL_APPLICATION, "no-result", "exit code 0 without a result: expected a JSON object as termination message, found %s", len == 0 ? "none" : "other text");
+        say(ret, FAIL_APPLICATION, "no-result",
+            "exit code 0 without a result: expected a JSON object as termination message, found %s",
+            len == 0 ? "none" : "other text");
         return;
     }
     if (len > LIMIT_RESULT_BYTES) {
-        say(ret, FAIL_USER, REASON_RESULT_TOO_LARGE, "the result has %zu bytes, at most %d are allowed: name fewer or shorter values", len, LIMIT_RESULT_BYTES);
+        say(ret, FAIL_USER, REASON_RESULT_TOO_LARGE,
+            "the result has %zu bytes, at most %d are allowed: name fewer or shorter values", len,
+            LIMIT_RESULT_BYTES);
         return;
     }
     struct err err = ERR_INIT;
     if (result_parse(message, len, ret_result, &err) < 0) {
-        say(ret, FAIL_USER, REASON_RESULT_TRUNCATED, "the result cannot be read (%s); with many containers in the pod its share of the message is small", err.msg);
+        say(ret, FAIL_USER, REASON_RESULT_TRUNCATED,
+            "the result cannot be read (%s); with many containers in the pod its share of the message is small",
+            err.msg);
         return;
     }
     if (ret_result->failed)
-        say(ret, FAIL_APPLICATION, "result-is-error", "exit code 0, but the result says: %s", ret_result->error_message);
+        say(ret, FAIL_APPLICATION, "result-is-error", "exit code 0, but the result says: %s",
+            ret_result->error_message);
 }
 
 /* --- back-off ------------------------------------------------------------------------------------------ */
 
-int64_t retry_backoff_ms(int64_t initial_ms, int64_t max_ms, int n, const char *run_uid, const char *step, int64_t item, int attempt)
+int64_t retry_backoff_ms(int64_t initial_ms, int64_t max_ms, int n, const char *run_uid, const char *step,
+                         int64_t item, int attempt)
 {
     if (initial_ms <= 0)
         return 0;

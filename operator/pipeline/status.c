@@ -10,20 +10,16 @@
 #include "common/base/text.h"
 
 static const char *const state_names[] = {
-    [STATE_WAITING] = "Waiting",
-    [STATE_READY] = "Ready",
-    [STATE_RUNNING] = "Running",
-    [STATE_RETRYING] = "Retrying",
-    [STATE_SUCCEEDED] = "Succeeded",
-    [STATE_CACHED] = "Cached",
-    [STATE_SKIPPED] = "Skipped",
-    [STATE_FAILED] = "Failed",
-    [STATE_STOPPED] = "Stopped",
-    [STATE_AWAITING_APPROVAL] = "AwaitingApproval",
+    [STATE_WAITING] = "Waiting",     [STATE_READY] = "Ready",
+    [STATE_RUNNING] = "Running",     [STATE_RETRYING] = "Retrying",
+    [STATE_SUCCEEDED] = "Succeeded", [STATE_CACHED] = "Cached",
+    [STATE_SKIPPED] = "Skipped",     [STATE_FAILED] = "Failed",
+    [STATE_STOPPED] = "Stopped",     [STATE_AWAITING_APPROVAL] = "AwaitingApproval",
 };
 static const char *const phase_names[] = {
-    [PHASE_PENDING] = "Pending",   [PHASE_RUNNING] = "Running",     [PHASE_SUSPENDED] = "Suspended", [PHASE_STOPPING] = "Stopping",
-    [PHASE_FINALLY] = "Finally",   [PHASE_SUCCEEDED] = "Succeeded", [PHASE_FAILED] = "Failed",       [PHASE_STOPPED] = "Stopped",
+    [PHASE_PENDING] = "Pending",   [PHASE_RUNNING] = "Running", [PHASE_SUSPENDED] = "Suspended",
+    [PHASE_STOPPING] = "Stopping", [PHASE_FINALLY] = "Finally", [PHASE_SUCCEEDED] = "Succeeded",
+    [PHASE_FAILED] = "Failed",     [PHASE_STOPPED] = "Stopped",
 };
 
 const char *step_state_name(enum step_state s)
@@ -55,7 +51,10 @@ bool run_phase_finished(enum run_phase p)
 
 void item_status_init(struct item_status *i)
 {
-    *i = (struct item_status){.progress = -1, .checkpoint_step = -1, .checkpoint_at_start = -1, .attempt_over = true};
+    *i = (struct item_status){.progress = -1,
+                              .checkpoint_step = -1,
+                              .checkpoint_at_start = -1,
+                              .attempt_over = true};
 }
 
 void item_status_release(struct item_status *i)

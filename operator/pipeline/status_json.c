@@ -13,8 +13,8 @@
 #include "operator/pipeline/status.h"
 
 enum {
-    FEW_ITEMS = 200,                  /* up to here messages have their full length, and the whole cannot become too large */
-    MESSAGES_BYTES = 300 * 1024,      /* beyond: what all messages share */
+    FEW_ITEMS = 200, /* up to here messages have their full length, and the whole cannot become too large */
+    MESSAGES_BYTES = 300 * 1024, /* beyond: what all messages share */
     SHORTEST_MESSAGE = 96,
 };
 
@@ -220,9 +220,10 @@ int run_status_to_json(const struct run_status *s, cJSON **ret, struct err *err)
     if (n > FEW_ITEMS) {
         _cleanup_free_ char *text = cJSON_PrintUnformatted(o);
         if (!text || strlen(text) > LIMIT_STATUS_BYTES)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "status-too-large",
-                            "the run's status has %zu bytes, at most %d are allowed: use fewer fan-out items, or report fewer values",
-                            text ? strlen(text) : (size_t)0, (int)LIMIT_STATUS_BYTES);
+            return err_fail(
+                err, ERR_INVALID, EXITCODE_CONFIG, "status-too-large",
+                "the run's status has %zu bytes, at most %d are allowed: use fewer fan-out items, or report fewer values",
+                text ? strlen(text) : (size_t)0, (int)LIMIT_STATUS_BYTES);
     }
     *ret = steal_ptr(o);
     return 0;
@@ -230,7 +231,8 @@ int run_status_to_json(const struct run_status *s, cJSON **ret, struct err *err)
 
 /* --- reading --------------------------------------------------------------------------------------------- */
 
-static int get_time(const cJSON *o, const struct json_path *path, const char *key, int64_t *ret, struct err *err)
+static int get_time(const cJSON *o, const struct json_path *path, const char *key, int64_t *ret,
+                    struct err *err)
 {
     const char *text;
     if (json_get_string_or(o, path, key, NULL, &text, err) < 0)
@@ -241,7 +243,8 @@ static int get_time(const cJSON *o, const struct json_path *path, const char *ke
     return 0;
 }
 
-static int get_int(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback, int *ret, struct err *err)
+static int get_int(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback, int *ret,
+                   struct err *err)
 {
     int64_t v;
     if (json_get_int_or(o, path, key, fallback, &v, err) < 0)
@@ -250,7 +253,8 @@ static int get_int(const cJSON *o, const struct json_path *path, const char *key
     return 0;
 }
 
-static int get_text(const cJSON *o, const struct json_path *path, const char *key, char **ret, struct err *err)
+static int get_text(const cJSON *o, const struct json_path *path, const char *key, char **ret,
+                    struct err *err)
 {
     const char *text;
     if (json_get_string_or(o, path, key, NULL, &text, err) < 0)
@@ -259,7 +263,8 @@ static int get_text(const cJSON *o, const struct json_path *path, const char *ke
     return 0;
 }
 
-static int get_stopwatch(const cJSON *o, const struct json_path *path, const char *key, struct stopwatch *ret, struct err *err)
+static int get_stopwatch(const cJSON *o, const struct json_path *path, const char *key, struct stopwatch *ret,
+                         struct err *err)
 {
     const cJSON *v;
     *ret = (struct stopwatch){0};
@@ -273,7 +278,8 @@ static int get_stopwatch(const cJSON *o, const struct json_path *path, const cha
     return get_time(v, &p, "since", &ret->since_ms, err);
 }
 
-static int get_name(const cJSON *o, const struct json_path *path, const char *key, const char *(*name_of)(int), int n, int *ret, struct err *err)
+static int get_name(const cJSON *o, const struct json_path *path, const char *key,
+                    const char *(*name_of)(int), int n, int *ret, struct err *err)
 {
     const char *text;
     if (json_get_string(o, path, key, &text, err) < 0)
@@ -311,18 +317,23 @@ static int get_charged(const cJSON *o, const struct json_path *path, struct item
     return 0;
 }
 
-static int shared_from_json(const cJSON *o, const struct json_path *path, struct item_status *i, struct err *err)
+static int shared_from_json(const cJSON *o, const struct json_path *path, struct item_status *i,
+                            struct err *err)
 {
     int state = STATE_WAITING;
     bool live;
     const char *class_;
     if (get_name(o, path, "state", state_name_of, STATE_AWAITING_APPROVAL + 1, &state, err) < 0 ||
-        get_int(o, path, "restart", 0, &i->restart, err) < 0 || get_int(o, path, "attempt", 0, &i->attempt, err) < 0 ||
-        get_charged(o, path, i, err) < 0 || get_int(o, path, "progresslessPreemptions", 0, &i->progressless_preemptions, err) < 0 ||
-        get_int(o, path, "uncharged", 0, &i->uncharged, err) < 0 || get_int(o, path, "missingInputs", 0, &i->missing_inputs, err) < 0 ||
+        get_int(o, path, "restart", 0, &i->restart, err) < 0 ||
+        get_int(o, path, "attempt", 0, &i->attempt, err) < 0 || get_charged(o, path, i, err) < 0 ||
+        get_int(o, path, "progresslessPreemptions", 0, &i->progressless_preemptions, err) < 0 ||
+        get_int(o, path, "uncharged", 0, &i->uncharged, err) < 0 ||
+        get_int(o, path, "missingInputs", 0, &i->missing_inputs, err) < 0 ||
         json_get_int_or(o, path, "memoryBytes", 0, &i->memory_bytes, err) < 0 ||
-        json_get_string_or(o, path, "class", "", &class_, err) < 0 || get_text(o, path, "reason", &i->reason, err) < 0 ||
-        get_text(o, path, "message", &i->message, err) < 0 || get_text(o, path, "cache", &i->cache_note, err) < 0 ||
+        json_get_string_or(o, path, "class", "", &class_, err) < 0 ||
+        get_text(o, path, "reason", &i->reason, err) < 0 ||
+        get_text(o, path, "message", &i->message, err) < 0 ||
+        get_text(o, path, "cache", &i->cache_note, err) < 0 ||
         json_get_bool_or(o, path, "cacheBypass", false, &i->cache_bypass, err) < 0 ||
         json_get_bool_or(o, path, "attemptLive", false, &live, err) < 0)
         return -1;
@@ -332,21 +343,29 @@ static int shared_from_json(const cJSON *o, const struct json_path *path, struct
     return 0;
 }
 
-static int own_from_json(const cJSON *o, const struct json_path *path, int64_t index, struct item_status *i, struct err *err)
+static int own_from_json(const cJSON *o, const struct json_path *path, int64_t index, struct item_status *i,
+                         struct err *err)
 {
     const cJSON *outputs, *values;
-    if (get_time(o, path, "started", &i->started_ms, err) < 0 || get_time(o, path, "finished", &i->finished_ms, err) < 0 ||
-        get_time(o, path, "attemptStarted", &i->attempt_started_ms, err) < 0 || get_time(o, path, "attemptEnded", &i->attempt_ended_ms, err) < 0 ||
-        get_time(o, path, "deletingSince", &i->deleting_ms, err) < 0 || get_time(o, path, "gangFailed", &i->gang_failed_ms, err) < 0 ||
-        get_time(o, path, "stopAsked", &i->stop_at_ms, err) < 0 || get_time(o, path, "retryAt", &i->retry_at_ms, err) < 0 ||
-        get_stopwatch(o, path, "pending", &i->pending, err) < 0 || json_get_double_or(o, path, "progress", -1, &i->progress, err) < 0 ||
+    if (get_time(o, path, "started", &i->started_ms, err) < 0 ||
+        get_time(o, path, "finished", &i->finished_ms, err) < 0 ||
+        get_time(o, path, "attemptStarted", &i->attempt_started_ms, err) < 0 ||
+        get_time(o, path, "attemptEnded", &i->attempt_ended_ms, err) < 0 ||
+        get_time(o, path, "deletingSince", &i->deleting_ms, err) < 0 ||
+        get_time(o, path, "gangFailed", &i->gang_failed_ms, err) < 0 ||
+        get_time(o, path, "stopAsked", &i->stop_at_ms, err) < 0 ||
+        get_time(o, path, "retryAt", &i->retry_at_ms, err) < 0 ||
+        get_stopwatch(o, path, "pending", &i->pending, err) < 0 ||
+        json_get_double_or(o, path, "progress", -1, &i->progress, err) < 0 ||
         json_get_int_or(o, path, "checkpointStep", -1, &i->checkpoint_step, err) < 0 ||
         json_get_int_or(o, path, "checkpointAtStart", -1, &i->checkpoint_at_start, err) < 0 ||
         json_get_double_or(o, path, "gpuSecondsUsed", 0, &i->gpu_seconds_used, err) < 0 ||
         json_get_double_or(o, path, "gpuSecondsWasted", 0, &i->gpu_seconds_wasted, err) < 0 ||
-        json_get_object_or(o, path, "outputs", &outputs, err) < 0 || json_get_object_or(o, path, "values", &values, err) < 0 ||
+        json_get_object_or(o, path, "outputs", &outputs, err) < 0 ||
+        json_get_object_or(o, path, "values", &values, err) < 0 ||
         get_text(o, path, "fromRun", &i->from_run, err) < 0 ||
-        get_text(o, path, "fromStep", &i->from_step, err) < 0 || get_text(o, path, "cacheKey", &i->cache_key, err) < 0)
+        get_text(o, path, "fromStep", &i->from_step, err) < 0 ||
+        get_text(o, path, "cacheKey", &i->cache_key, err) < 0)
         return -1;
     i->outputs = outputs ? cJSON_Duplicate(outputs, true) : NULL;
     i->values = values ? cJSON_Duplicate(values, true) : NULL;
@@ -357,31 +376,39 @@ static int own_from_json(const cJSON *o, const struct json_path *path, int64_t i
     return get_int(o, path, "fromRestart", i->restart, &i->from_restart, err);
 }
 
-static int range_from_json(const cJSON *range, const struct json_path *path, struct step_status *s, struct err *err)
+static int range_from_json(const cJSON *range, const struct json_path *path, struct step_status *s,
+                           struct err *err)
 {
     int64_t from, to;
     const cJSON *each;
     if (json_get_int(range, path, "from", &from, err) < 0 || json_get_int(range, path, "to", &to, err) < 0 ||
         json_get_array_or(range, path, "each", &each, err) < 0)
         return -1;
-    if (from != (int64_t)s->n_items || to < from || to >= LIMIT_FANOUT_ITEMS || (each && cJSON_GetArraySize(each) != to - from + 1))
-        return err_set(err, ERR_INVALID, "status: step %s: items %lld to %lld do not follow each other, or `each` has another length", s->name,
-                       (long long)from, (long long)to);
+    if (from != (int64_t)s->n_items || to < from || to >= LIMIT_FANOUT_ITEMS ||
+        (each && cJSON_GetArraySize(each) != to - from + 1))
+        return err_set(
+            err, ERR_INVALID,
+            "status: step %s: items %lld to %lld do not follow each other, or `each` has another length",
+            s->name, (long long)from, (long long)to);
     step_status_resize(s, (size_t)to + 1);
     const cJSON *own = each ? each->child : NULL;
     struct json_path p = {.parent = path, .key = "each"};
     for (int64_t i = from; i <= to; i++, own = own ? own->next : NULL)
-        if (shared_from_json(range, path, &s->items[i], err) < 0 || own_from_json(own, &p, i, &s->items[i], err) < 0)
+        if (shared_from_json(range, path, &s->items[i], err) < 0 ||
+            own_from_json(own, &p, i, &s->items[i], err) < 0)
             return -1;
     return 0;
 }
 
-static int step_from_json(const cJSON *o, const struct json_path *path, struct step_status *s, struct err *err)
+static int step_from_json(const cJSON *o, const struct json_path *path, struct step_status *s,
+                          struct err *err)
 {
     const cJSON *items, *axes;
     int state = STATE_WAITING;
-    if (get_text(o, path, "name", &s->name, err) < 0 || json_get_bool_or(o, path, "expanded", false, &s->expanded, err) < 0 ||
-        json_get_array_or(o, path, "items", &items, err) < 0 || json_get_array_or(o, path, "axes", &axes, err) < 0 ||
+    if (get_text(o, path, "name", &s->name, err) < 0 ||
+        json_get_bool_or(o, path, "expanded", false, &s->expanded, err) < 0 ||
+        json_get_array_or(o, path, "items", &items, err) < 0 ||
+        json_get_array_or(o, path, "axes", &axes, err) < 0 ||
         get_name(o, path, "state", state_name_of, STATE_AWAITING_APPROVAL + 1, &state, err) < 0)
         return -1;
     if (!s->name)
@@ -394,22 +421,24 @@ static int step_from_json(const cJSON *o, const struct json_path *path, struct s
         return own_from_json(o, path, 0, &s->items[0], err);
     }
     s->axes = axes ? cJSON_Duplicate(axes, true) : NULL;
-    if (get_text(o, path, "reason", &s->reason, err) < 0 || get_text(o, path, "message", &s->message, err) < 0)
+    if (get_text(o, path, "reason", &s->reason, err) < 0 ||
+        get_text(o, path, "message", &s->message, err) < 0)
         return -1;
     step_status_resize(s, 0);
     const cJSON *range;
     struct json_path p = {.parent = path, .key = "items"};
-    cJSON_ArrayForEach(range, items)
-        if (range_from_json(range, &p, s, err) < 0)
-            return -1;
+    cJSON_ArrayForEach(range, items) if (range_from_json(range, &p, s, err) < 0) return -1;
     return 0;
 }
 
-static int steps_from_json(const cJSON *steps, const struct pipeline *p, struct run_status *s, struct err *err)
+static int steps_from_json(const cJSON *steps, const struct pipeline *p, struct run_status *s,
+                           struct err *err)
 {
     size_t n = (size_t)cJSON_GetArraySize(steps);
     if (n != p->n_steps)
-        return err_set(err, ERR_INVALID, "status: has %zu steps where the pipeline has %zu: it is of another pipeline", n, p->n_steps);
+        return err_set(err, ERR_INVALID,
+                       "status: has %zu steps where the pipeline has %zu: it is of another pipeline", n,
+                       p->n_steps);
     s->steps = xcalloc(n ? n : 1, sizeof *s->steps);
     s->n_steps = n;
     const cJSON *o = steps->child;
@@ -418,7 +447,8 @@ static int steps_from_json(const cJSON *steps, const struct pipeline *p, struct 
         if (step_from_json(o, &path, &s->steps[i], err) < 0)
             return -1;
         if (!text_equal(s->steps[i].name, p->steps[i].name))
-            return err_set(err, ERR_INVALID, "status: step %zu is \"%s\" where the pipeline has \"%s\"", i, s->steps[i].name, p->steps[i].name);
+            return err_set(err, ERR_INVALID, "status: step %zu is \"%s\" where the pipeline has \"%s\"", i,
+                           s->steps[i].name, p->steps[i].name);
     }
     return 0;
 }
@@ -430,14 +460,21 @@ int run_status_from_json(const cJSON *json, const struct pipeline *p, struct run
     int phase = PHASE_PENDING;
     const char *stopping;
     const cJSON *steps;
-    if (get_name(json, NULL, "phase", phase_name_of, PHASE_STOPPED + 1, &phase, err) < 0 || get_text(json, NULL, "reason", &s.reason, err) < 0 ||
-        get_text(json, NULL, "message", &s.message, err) < 0 || get_time(json, NULL, "started", &s.started_ms, err) < 0 ||
-        get_time(json, NULL, "finished", &s.finished_ms, err) < 0 || get_stopwatch(json, NULL, "clock", &s.clock, err) < 0 ||
-        json_get_string_or(json, NULL, "stopping", "", &stopping, err) < 0 || json_get_bool_or(json, NULL, "outOfTime", false, &s.out_of_time, err) < 0 || get_text(json, NULL, "observedRestart", &s.observed_restart, err) < 0 ||
+    if (get_name(json, NULL, "phase", phase_name_of, PHASE_STOPPED + 1, &phase, err) < 0 ||
+        get_text(json, NULL, "reason", &s.reason, err) < 0 ||
+        get_text(json, NULL, "message", &s.message, err) < 0 ||
+        get_time(json, NULL, "started", &s.started_ms, err) < 0 ||
+        get_time(json, NULL, "finished", &s.finished_ms, err) < 0 ||
+        get_stopwatch(json, NULL, "clock", &s.clock, err) < 0 ||
+        json_get_string_or(json, NULL, "stopping", "", &stopping, err) < 0 ||
+        json_get_bool_or(json, NULL, "outOfTime", false, &s.out_of_time, err) < 0 ||
+        get_text(json, NULL, "observedRestart", &s.observed_restart, err) < 0 ||
         json_get_array_or(json, NULL, "steps", &steps, err) < 0)
         return -1;
     s.phase = (enum run_phase)phase;
-    s.stopping = text_equal(stopping, "Now") ? RUN_STOP_NOW : text_equal(stopping, "Graceful") ? RUN_STOP_GRACEFUL : RUN_STOP_NONE;
+    s.stopping = text_equal(stopping, "Now")        ? RUN_STOP_NOW
+                 : text_equal(stopping, "Graceful") ? RUN_STOP_GRACEFUL
+                                                    : RUN_STOP_NONE;
     if (steps && steps->child && steps_from_json(steps, p, &s, err) < 0)
         return -1;
     *ret = s;
