@@ -32,6 +32,7 @@ struct http_exchange {
     CURL *easy;
     struct curl_slist *headers;
     int64_t sent;             /* of the body */
+    int64_t moved, moved_ms;  /* bytes both ways, and when they last grew */
     struct err callback_err;  /* set inside libcurl's callbacks */
     char curl_text[CURL_ERROR_SIZE];
     void (*done)(void *ctx, struct http_response *response, struct err *failure);
@@ -178,6 +179,23 @@ static int on_seek(void *ctx, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* libcurl's own low-speed limit looks at an average, and so notices late. */
+static int on_progress(void *ctx, curl_off_t download_total, curl_off_t downloaded, curl_off_t upload_total, curl_off_t uploaded)
+{
+    struct http_exchange *x = ctx;
+    int64_t now = loop_now_ms();
+    (void)download_total, (void)upload_total;
+    if (downloaded + uploaded != x->moved) {
+        x->moved = downloaded + uploaded;
+        x->moved_ms = now;
+    }
+    if (now - x->moved_ms < x->client->config.stall_timeout_ms)
+        return 0;
+    (void)err_fail(&x->callback_err, ERR_RETRY, EXITCODE_UNAVAILABLE, "timeout", "%s: stalled: nothing moved for %" PRId64 " ms, after %" PRId64 " bytes",
+                   x->request.url, now - x->moved_ms, x->moved);
+    return 1;
+}
+
 /* --- one exchange ----------------------------------------------------------------------------------- */
 
 /* Class and exit code of a failed transfer. */
@@ -294,8 +312,9 @@ static void set_limits(struct http_exchange *x)
     CURL *e = x->easy;
     (void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms);
+    /* Its check makes libcurl come by each second, and with it on_progress(), which is stricter. */
     (void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    (void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)((config->stall_timeout_ms + 999) / 1000));
+    (void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)(config->stall_timeout_ms / 1000 + 10));
     (void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)x->request.timeout_ms);
     (void)curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, x->request.max_redirects > 0 ? 1L : 0L);
     (void)curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)x->request.max_redirects);
@@ -321,6 +340,9 @@ static void set_options(struct http_exchange *x)
     (void)curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
     (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+    (void)curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
+    (void)curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
+    (void)curl_easy_setopt(e, CURLOPT_XFERINFODATA, x);
     if (c->ca_file) {
         (void)curl_easy_setopt(e, CURLOPT_CAINFO, c->ca_file);
         (void)curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
@@ -338,7 +360,7 @@ int http_start(struct http_client *c, const struct http_request *r, void (*done)
     if (!easy)
         return err_set(err, ERR_TERMINAL, "libcurl gives no handle");
     struct http_exchange *x = xcalloc(1, sizeof *x);
-    *x = (struct http_exchange){.transfer = {.done = on_done}, .client = c, .request = *r, .easy = easy, .done = done, .ctx = ctx};
+    *x = (struct http_exchange){.transfer = {.done = on_done}, .client = c, .request = *r, .easy = easy, .moved_ms = loop_now_ms(), .done = done, .ctx = ctx};
     c->in_flight++;
     http_response_init(&x->response);
     x->response.body.max = r->max_body ? r->max_body : LIMIT_HTTP_BODY_BYTES;

@@ -26,7 +26,7 @@ struct http_config {
     const char *user_agent;                /* NULL: trainyard/<version> */
     bool http2;                            /* allowed over TLS; off, each transfer in flight has its own connection */
     int64_t connect_timeout_ms;            /* 0: 10 s */
-    int64_t stall_timeout_ms;              /* no byte for this long ends the exchange; rounded up to seconds; 0: 30 s */
+    int64_t stall_timeout_ms;              /* no byte for this long ends the exchange (checked each second); 0: 30 s */
     int max_connections;                   /* kept and open at once; 0: 16 */
     size_t buffer_bytes;                   /* per transfer; 0: 64 KiB (bulk transfers want 512 KiB) */
 };

@@ -37,7 +37,7 @@ struct range {
     struct s3_call *call;
     int64_t piece, offset, len, done; /* len -1: to the end, of an object not looked at before */
     uint32_t crc;
-    bool restarted;
+    bool resuming; /* this attempt asked for the rest only */
     char header[64];
 };
 
@@ -45,6 +45,7 @@ static void prepare(void *ctx, struct s3_request *r)
 {
     struct range *g = ctx;
     r->n_headers = 1; /* x-amz-checksum-mode stays */
+    g->resuming = g->done > 0;
     if (g->offset + g->done > 0 || (g->len >= 0 && g->len < g->d->object.size)) {
         if (g->len >= 0)
             (void)snprintf(g->header, sizeof g->header, "bytes=%" PRId64 "-%" PRId64, g->offset + g->done, g->offset + g->len - 1);
@@ -91,14 +92,12 @@ static int sink(void *ctx, const struct http_response *response, const void *dat
     struct download *d = g->d;
     if (learn(d, response, err) < 0)
         return -1;
-    if (response->status == 200 && g->offset + g->done > 0) { /* the range was ignored: all over again, or not at all */
-        if (g->offset > 0)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "range", "%s/%s: the store ignores ranges", d->store->base.url, d->key);
-        if (!g->restarted) {
-            g->restarted = true;
-            g->done = 0;
-            g->crc = 0;
-        }
+    if (response->status == 200 && g->offset > 0)
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "range", "%s/%s: the store ignores ranges", d->store->base.url, d->key);
+    if (response->status == 200 && g->resuming) { /* the range was ignored: all over again */
+        g->resuming = false;
+        g->done = 0;
+        g->crc = 0;
     }
     int64_t most = g->len >= 0 ? g->len : d->object.size;
     if ((int64_t)len > most - g->done)
@@ -115,7 +114,6 @@ static int accept(void *ctx, const struct http_response *response, struct err *e
 {
     struct range *g = ctx;
     struct download *d = g->d;
-    g->restarted = false;
     if (learn(d, response, err) < 0)
         return -1;
     int64_t expected = g->len >= 0 ? g->len : d->object.size;
@@ -260,7 +258,8 @@ static int fetch_verified(struct download *d, const char *path, const char *etag
             memcpy(pinned, d->object.etag, sizeof pinned);
         if (r == 0)
             return 0;
-        if (text_equal(cause.reason, "checksum") && tries == 0)
+        bool size_right = d->expect_size < 0 || d->object.size == d->expect_size;
+        if (text_equal(cause.reason, "checksum") && size_right && tries == 0)
             continue;
         *err = cause;
         return text_equal(cause.reason, "precondition") ? changed(d, pinned, err) : -1;

@@ -45,11 +45,16 @@ static bool wrong_region(const struct s3_store *s, const struct http_response *r
     return true;
 }
 
+static bool is_refusal(int status, const char *code)
+{
+    static const char *const refused[] = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "AccountProblem", "XAdminUserNotFound", NULL};
+    return status == 401 || status == 403 || is_one_of(code, refused);
+}
+
 static enum s3_verdict judge_refused(const struct s3_store *s, const struct s3_request *r, const struct http_response *response, const char *code, struct err *err)
 {
     static const char *const expired[] = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", NULL};
     static const char *const transfer[] = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidPart", NULL};
-    static const char *const refused[] = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "AccountProblem", NULL};
     if (text_equal(code, "RequestTimeTooSkewed")) {
         (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "clock", "set this machine's clock");
         return S3_SKEWED;
@@ -67,7 +72,7 @@ static enum s3_verdict judge_refused(const struct s3_store *s, const struct s3_r
         (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "region", advice);
         return S3_FAILED;
     }
-    if (response->status == 401 || response->status == 403 || is_one_of(code, refused)) {
+    if (is_refusal(response->status, code)) {
         (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
                    "check the access key, its secret, and what its policy allows for this bucket and key");
         /* HEAD answers carry no code: an expired token looks like any refusal. */
@@ -96,7 +101,8 @@ enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r, c
         (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "no-such-bucket", "create the bucket, or correct the store's URL");
         return S3_FAILED;
     }
-    if (status == 404) {
+    static const char *const missing[] = {"", "NoSuchKey", "NoSuchVersion", "NoSuchUpload", "NotFound", NULL};
+    if (status == 404 && is_one_of(code, missing)) { /* some stores answer 404 to an unknown access key, too */
         (void)(r->key && !text_equal(code, "NoSuchUpload") ? store_err_missing(err, &s->base, r->key)
                                                              : fail(s, r, response, code, err, ERR_NOTFOUND, 0, "not-found", ""));
         return S3_FAILED;

@@ -22,9 +22,16 @@ enum { GET_MAX = 64 << 20, ARGUMENTS_MAX = 8 };
 
 static struct {
     struct store_config config;
-    int64_t connections;
+    int64_t connections, clock_offset_ms;
     const char *addressing;
 } options;
+
+/* A clock that is off, as a laptop's may be. */
+static int64_t off_wall_ms(void *ctx)
+{
+    (void)ctx;
+    return clock_system.wall_ms(clock_system.ctx) + options.clock_offset_ms;
+}
 
 #define STRING(flag, field) {.name = flag, .kind = CLI_STRING, .metavar = "S", .offset = offsetof(__typeof__(options), config.field), .help = "See store.h."}
 static const struct cli_option option_table[] = {
@@ -46,6 +53,7 @@ static const struct cli_option option_table[] = {
     {.name = "part-bytes", .kind = CLI_INT, .metavar = "N", .offset = offsetof(__typeof__(options), config.part_bytes), .help = "See store.h."},
     {.name = "connections", .kind = CLI_INT, .metavar = "N", .offset = offsetof(__typeof__(options), connections), .help = "See store.h."},
     {.name = "addressing", .kind = CLI_STRING, .metavar = "S", .offset = offsetof(__typeof__(options), addressing), .fallback = "auto", .help = "See store.h."},
+    {.name = "clock-offset", .kind = CLI_DURATION, .metavar = "T", .offset = offsetof(__typeof__(options), clock_offset_ms), .help = "The clock is off by this."},
     CLI_END};
 
 static double cpu_seconds(void)
@@ -249,6 +257,9 @@ int main(int argc, char **argv)
         options.config.secret_access_key = getenv("AWS_SECRET_ACCESS_KEY");
         options.config.session_token = getenv("AWS_SESSION_TOKEN");
     }
+    struct clock off = clock_system;
+    off.wall_ms = off_wall_ms;
+    options.config.clock = options.clock_offset_ms ? &off : NULL;
     options.config.connections = (int)options.connections;
     options.config.addressing = text_equal(options.addressing, "path") ? STORE_ADDRESSING_PATH : text_equal(options.addressing, "virtual") ? STORE_ADDRESSING_VIRTUAL : STORE_ADDRESSING_AUTO;
     _cleanup_store_ struct store *s = NULL;
