@@ -31,9 +31,9 @@ struct http_exchange {
     struct http_response response;
     CURL *easy;
     struct curl_slist *headers;
-    int64_t sent;             /* of the body */
-    int64_t moved, moved_ms;  /* bytes both ways, and when they last grew */
-    struct err callback_err;  /* set inside libcurl's callbacks */
+    int64_t sent;            /* of the body */
+    int64_t moved, moved_ms; /* bytes both ways, and when they last grew */
+    struct err callback_err; /* set inside libcurl's callbacks */
     char curl_text[CURL_ERROR_SIZE];
     void (*done)(void *ctx, struct http_response *response, struct err *failure);
     void *ctx;
@@ -41,7 +41,8 @@ struct http_exchange {
 
 /* --- client ----------------------------------------------------------------------------------------- */
 
-int http_client_new(struct loop *loop, const struct http_config *config, struct http_client **ret, struct err *err)
+int http_client_new(struct loop *loop, const struct http_config *config, struct http_client **ret,
+                    struct err *err)
 {
     struct loop *own = NULL;
     if (!loop && loop_new(&own, err) < 0)
@@ -52,14 +53,16 @@ int http_client_new(struct loop *loop, const struct http_config *config, struct 
     c->ca_file = config->ca_file ? xstrdup(config->ca_file) : NULL;
     c->client_cert = config->client_cert ? xstrdup(config->client_cert) : NULL;
     c->client_key = config->client_key ? xstrdup(config->client_key) : NULL;
-    c->user_agent = config->user_agent ? xstrdup(config->user_agent) : xasprintf("trainyard/%s", trainyard_version);
+    c->user_agent =
+        config->user_agent ? xstrdup(config->user_agent) : xasprintf("trainyard/%s", trainyard_version);
     c->config = *config;
     c->config.connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : 10000;
     c->config.stall_timeout_ms = config->stall_timeout_ms ? config->stall_timeout_ms : 30000;
     c->config.max_connections = config->max_connections ? config->max_connections : 16;
     c->config.buffer_bytes = config->buffer_bytes ? config->buffer_bytes : 64 * 1024;
     if (c->own_loop) {
-        (void)curl_multi_setopt(loop_curl(own), CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)c->config.max_connections);
+        (void)curl_multi_setopt(loop_curl(own), CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                                (long)c->config.max_connections);
         (void)curl_multi_setopt(loop_curl(own), CURLMOPT_MAXCONNECTS, (long)c->config.max_connections);
     }
     *ret = c;
@@ -106,7 +109,8 @@ static size_t on_header(char *data, size_t size, size_t n, void *ctx)
     if (trimmed == 0)
         return len;
     if (buf_add(&x->response.headers, data, trimmed) < 0 || buf_addc(&x->response.headers, '\n') < 0) {
-        (void)err_set(&x->callback_err, ERR_INVALID, "%s: response headers larger than %d bytes", x->request.url, LIMIT_HTTP_HEADER_BYTES);
+        (void)err_set(&x->callback_err, ERR_INVALID, "%s: response headers larger than %d bytes",
+                      x->request.url, LIMIT_HTTP_HEADER_BYTES);
         return 0;
     }
     return len;
@@ -129,7 +133,9 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
     if (success && x->request.sink)
         return x->request.sink(x->request.sink_ctx, &x->response, data, len, &x->callback_err) < 0 ? 0 : len;
     if (buf_add(&x->response.body, data, len) < 0) {
-        (void)err_set(&x->callback_err, ERR_INVALID, "%s: the response's body is larger than the maximum of %zu bytes", x->request.url, x->response.body.max);
+        (void)err_set(&x->callback_err, ERR_INVALID,
+                      "%s: the response's body is larger than the maximum of %zu bytes", x->request.url,
+                      x->response.body.max);
         return 0;
     }
     return len;
@@ -159,7 +165,8 @@ static size_t on_read(char *ret, size_t size, size_t n, void *ctx)
             if (got < 0)
                 (void)err_errno(&x->callback_err, errno, "cannot read the file being uploaded to %s", r->url);
             else
-                (void)err_fail(&x->callback_err, ERR_TERMINAL, EXITCODE_IO, "short", "the file being uploaded to %s ends at byte %" PRId64 ": it was cut meanwhile",
+                (void)err_fail(&x->callback_err, ERR_TERMINAL, EXITCODE_IO, "short",
+                               "the file being uploaded to %s ends at byte %" PRId64 ": it was cut meanwhile",
                                r->url, r->body_offset + x->sent);
             return CURL_READFUNC_ABORT;
         }
@@ -180,7 +187,8 @@ static int on_seek(void *ctx, curl_off_t offset, int origin)
 }
 
 /* libcurl's own low-speed limit looks at an average, and so notices late. */
-static int on_progress(void *ctx, curl_off_t download_total, curl_off_t downloaded, curl_off_t upload_total, curl_off_t uploaded)
+static int on_progress(void *ctx, curl_off_t download_total, curl_off_t downloaded, curl_off_t upload_total,
+                       curl_off_t uploaded)
 {
     struct http_exchange *x = ctx;
     int64_t now = loop_now_ms();
@@ -191,8 +199,9 @@ static int on_progress(void *ctx, curl_off_t download_total, curl_off_t download
     }
     if (now - x->moved_ms < x->client->config.stall_timeout_ms)
         return 0;
-    (void)err_fail(&x->callback_err, ERR_RETRY, EXITCODE_UNAVAILABLE, "timeout", "%s: stalled: nothing moved for %" PRId64 " ms, after %" PRId64 " bytes",
-                   x->request.url, now - x->moved_ms, x->moved);
+    (void)err_fail(&x->callback_err, ERR_RETRY, EXITCODE_UNAVAILABLE, "timeout",
+                   "%s: stalled: nothing moved for %" PRId64 " ms, after %" PRId64 " bytes", x->request.url,
+                   now - x->moved_ms, x->moved);
     return 1;
 }
 
@@ -210,12 +219,14 @@ static void set_curl_error(const struct http_exchange *x, CURLcode code, struct 
         return;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_ISSUER_ERROR:
-        (void)err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "tls", "%s: the server's certificate is not trusted: %s; name the right CA bundle (now: %s)", url, text,
-                       x->client->ca_file ? x->client->ca_file : "the system's");
+        (void)err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "tls",
+                       "%s: the server's certificate is not trusted: %s; name the right CA bundle (now: %s)",
+                       url, text, x->client->ca_file ? x->client->ca_file : "the system's");
         return;
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
-        (void)err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "tls", "%s: a TLS file cannot be used: %s", url, text);
+        (void)err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "tls", "%s: a TLS file cannot be used: %s", url,
+                       text);
         return;
     case CURLE_OUT_OF_MEMORY:
     case CURLE_TOO_MANY_REDIRECTS:
@@ -322,7 +333,8 @@ static void set_limits(struct http_exchange *x)
     (void)curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     (void)curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)(config->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+    (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+                           (long)(config->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
 }
 
 static void set_options(struct http_exchange *x)
@@ -353,14 +365,21 @@ static void set_options(struct http_exchange *x)
     }
 }
 
-int http_start(struct http_client *c, const struct http_request *r, void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
+int http_start(struct http_client *c, const struct http_request *r,
+               void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
                struct http_exchange **ret, struct err *err)
 {
     CURL *easy = c->n_idle ? c->idle[--c->n_idle] : curl_easy_init();
     if (!easy)
         return err_set(err, ERR_TERMINAL, "libcurl gives no handle");
     struct http_exchange *x = xcalloc(1, sizeof *x);
-    *x = (struct http_exchange){.transfer = {.done = on_done}, .client = c, .request = *r, .easy = easy, .moved_ms = loop_now_ms(), .done = done, .ctx = ctx};
+    *x = (struct http_exchange){.transfer = {.done = on_done},
+                                .client = c,
+                                .request = *r,
+                                .easy = easy,
+                                .moved_ms = loop_now_ms(),
+                                .done = done,
+                                .ctx = ctx};
     c->in_flight++;
     http_response_init(&x->response);
     x->response.body.max = r->max_body ? r->max_body : LIMIT_HTTP_BODY_BYTES;
@@ -408,7 +427,8 @@ static void finish_blocking(void *ctx, struct http_response *response, struct er
         *b->err = *failure;
 }
 
-int http_perform(struct http_client *c, const struct http_request *r, struct http_response *ret, struct err *err)
+int http_perform(struct http_client *c, const struct http_request *r, struct http_response *ret,
+                 struct err *err)
 {
     if (!c->own_loop)
         BUG("http_perform(%s) inside a shared loop would run other callbacks", r->url);

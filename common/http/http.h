@@ -21,18 +21,19 @@ struct http_exchange; /* opaque: a request under way in a loop */
 
 /* Strings are copied. */
 struct http_config {
-    const char *ca_file;                   /* PEM; NULL: the system's */
-    const char *client_cert, *client_key;  /* PEM files; NULL: none */
-    const char *user_agent;                /* NULL: trainyard/<version> */
-    bool http2;                            /* allowed over TLS; off, each transfer in flight has its own connection */
-    int64_t connect_timeout_ms;            /* 0: 10 s */
-    int64_t stall_timeout_ms;              /* no byte for this long ends the exchange (checked each second); 0: 30 s */
-    int max_connections;                   /* kept and open at once; 0: 16 */
-    size_t buffer_bytes;                   /* per transfer; 0: 64 KiB (bulk transfers want 512 KiB) */
+    const char *ca_file;                  /* PEM; NULL: the system's */
+    const char *client_cert, *client_key; /* PEM files; NULL: none */
+    const char *user_agent;               /* NULL: trainyard/<version> */
+    bool http2;                 /* allowed over TLS; off, each transfer in flight has its own connection */
+    int64_t connect_timeout_ms; /* 0: 10 s */
+    int64_t stall_timeout_ms;   /* no byte for this long ends the exchange (checked each second); 0: 30 s */
+    int max_connections;        /* kept and open at once; 0: 16 */
+    size_t buffer_bytes;        /* per transfer; 0: 64 KiB (bulk transfers want 512 KiB) */
 };
 
 /* loop NULL: a private one, for http_perform(). */
-int http_client_new(struct loop *loop, const struct http_config *config, struct http_client **ret, struct err *err);
+int http_client_new(struct loop *loop, const struct http_config *config, struct http_client **ret,
+                    struct err *err);
 /* Its exchanges must be finished or cancelled. */
 struct http_client *http_client_free(struct http_client *c);
 /* The loop it works in (borrowed). */
@@ -51,23 +52,26 @@ struct http_request {
     const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
     const void *body;           /* from memory … */
     size_t body_len;
-    bool body_from_fd;          /* … or bytes [body_offset, body_offset + body_size) of a file, read with pread(2) */
+    bool body_from_fd; /* … or bytes [body_offset, body_offset + body_size) of a file, read with pread(2) */
     int body_fd;
     int64_t body_offset, body_size;
-    int64_t timeout_ms;         /* for the whole exchange; 0: none but connect and stall */
-    int max_redirects;          /* 0: a redirect is a response like others */
-    size_t max_body;            /* held in memory; 0: LIMIT_HTTP_BODY_BYTES; larger: ERR_INVALID */
+    int64_t timeout_ms; /* for the whole exchange; 0: none but connect and stall */
+    int max_redirects;  /* 0: a redirect is a response like others */
+    size_t max_body;    /* held in memory; 0: LIMIT_HTTP_BODY_BYTES; larger: ERR_INVALID */
     /* Takes the body of 2xx responses piece by piece; negative with err set ends the exchange. NULL: to memory. */
-    int (*sink)(void *ctx, const struct http_response *response, const void *data, size_t len, struct err *err);
+    int (*sink)(void *ctx, const struct http_response *response, const void *data, size_t len,
+                struct err *err);
     void *sink_ctx;
 };
 
 /* Blocking; only for a client with a private loop. `ret` is released by the caller also after a failure. */
-int http_perform(struct http_client *c, const struct http_request *r, struct http_response *ret, struct err *err);
+int http_perform(struct http_client *c, const struct http_request *r, struct http_response *ret,
+                 struct err *err);
 
 /* In the loop: `done` runs once, in a later iteration, with either the response or an error (both die when it
  * returns; the exchange is gone then). Until then http_cancel() stops it, after which nothing runs any more. */
-int http_start(struct http_client *c, const struct http_request *r, void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
+int http_start(struct http_client *c, const struct http_request *r,
+               void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
                struct http_exchange **ret, struct err *err);
 struct http_exchange *http_cancel(struct http_exchange *x); /* NULL allowed; returns NULL */
 

@@ -34,10 +34,13 @@ struct incoming {
 
 static enum MHD_Result send_reply(struct MHD_Connection *connection, struct listener_reply *reply)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(reply->body.len, (void *)buf_str(&reply->body), MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(reply->body.len, (void *)buf_str(&reply->body),
+                                        MHD_RESPMEM_MUST_COPY);
     if (!response)
         return MHD_NO;
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type ? reply->content_type : "text/plain; charset=utf-8");
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+                                  reply->content_type ? reply->content_type : "text/plain; charset=utf-8");
     if (reply->location)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, reply->location);
     enum MHD_Result r = MHD_queue_response(connection, (unsigned)reply->status, response);
@@ -45,8 +48,9 @@ static enum MHD_Result send_reply(struct MHD_Connection *connection, struct list
     return r;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
-                                  const char *upload_data, size_t *upload_data_size, void **request_cls)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload_data,
+                                  size_t *upload_data_size, void **request_cls)
 {
     struct listener *l = cls;
     struct incoming *in = *request_cls;
@@ -67,7 +71,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         reply.status = 413;
         (void)buf_addf(&reply.body, "the body is larger than the maximum of %zu bytes\n", l->max_body);
     } else {
-        struct listener_request request = {.method = method, .path = url, .body = buf_str(&in->body), .body_len = in->body.len, .connection = connection};
+        struct listener_request request = {.method = method,
+                                           .path = url,
+                                           .body = buf_str(&in->body),
+                                           .body_len = in->body.len,
+                                           .connection = connection};
         l->handle(l->ctx, &request, &reply);
     }
     enum MHD_Result r = send_reply(connection, &reply);
@@ -75,7 +83,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return r;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *connection, void **request_cls, enum MHD_RequestTerminationCode code)
+static void on_completed(void *cls, struct MHD_Connection *connection, void **request_cls,
+                         enum MHD_RequestTerminationCode code)
 {
     (void)cls, (void)connection, (void)code;
     struct incoming *in = *request_cls;
@@ -136,25 +145,32 @@ static int bound_port(struct MHD_Daemon *daemon)
 }
 
 int listener_new(struct loop *loop, const struct listener_config *config,
-                 void (*handle)(void *ctx, const struct listener_request *request, struct listener_reply *reply), void *ctx,
-                 struct listener **ret, struct err *err)
+                 void (*handle)(void *ctx, const struct listener_request *request,
+                                struct listener_reply *reply),
+                 void *ctx, struct listener **ret, struct err *err)
 {
     const char *address = config->address ? config->address : "127.0.0.1";
     struct sockaddr_in bind_to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)config->port)};
     if (inet_pton(AF_INET, address, &bind_to.sin_addr) != 1)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "listener", "cannot listen at \"%s\": expected an IPv4 address", address);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "listener",
+                        "cannot listen at \"%s\": expected an IPv4 address", address);
     _cleanup_listener_ struct listener *l = xcalloc(1, sizeof *l);
-    *l = (struct listener){.loop = loop, .max_body = config->max_body ? config->max_body : LIMIT_PROGRESS_BYTES, .handle = handle, .ctx = ctx};
-    l->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, l,
-                                 MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&bind_to,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)(config->max_connections ? config->max_connections : 64),
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_seconds ? config->idle_seconds : 10),
+    *l = (struct listener){.loop = loop,
+                           .max_body = config->max_body ? config->max_body : LIMIT_PROGRESS_BYTES,
+                           .handle = handle,
+                           .ctx = ctx};
+    l->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, l, MHD_OPTION_SOCK_ADDR,
+                                 (struct sockaddr *)&bind_to, MHD_OPTION_CONNECTION_LIMIT,
+                                 (unsigned)(config->max_connections ? config->max_connections : 64),
+                                 MHD_OPTION_CONNECTION_TIMEOUT,
+                                 (unsigned)(config->idle_seconds ? config->idle_seconds : 10),
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-                                 MHD_OPTION_END);
-    const union MHD_DaemonInfo *info = l->daemon ? MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+    const union MHD_DaemonInfo *info =
+        l->daemon ? MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!info || (l->port = bound_port(l->daemon)) <= 0)
-        return err_fail(err, ERR_TERMINAL, EXITCODE_UNAVAILABLE, "listener", "cannot listen at %s port %d: is it taken?", address, config->port);
+        return err_fail(err, ERR_TERMINAL, EXITCODE_UNAVAILABLE, "listener",
+                        "cannot listen at %s port %d: is it taken?", address, config->port);
     l->fd = loop_fd_start(loop, info->epoll_fd, POLLIN, on_ready, l);
     *ret = steal_ptr(l);
     return 0;

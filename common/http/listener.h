@@ -15,11 +15,11 @@
 struct listener; /* opaque */
 
 struct listener_config {
-    const char *address;   /* IPv4 to bind; NULL: 127.0.0.1 */
-    int port;              /* 0: a free one, see listener_port() */
-    int max_connections;   /* 0: 64; more wait in the backlog */
-    size_t max_body;       /* of a request; larger: 413; 0: LIMIT_PROGRESS_BYTES */
-    int idle_seconds;      /* a connection without traffic is closed; 0: 10 */
+    const char *address; /* IPv4 to bind; NULL: 127.0.0.1 */
+    int port;            /* 0: a free one, see listener_port() */
+    int max_connections; /* 0: 64; more wait in the backlog */
+    size_t max_body;     /* of a request; larger: 413; 0: LIMIT_PROGRESS_BYTES */
+    int idle_seconds;    /* a connection without traffic is closed; 0: 10 */
 };
 
 /* Borrowed for the call. */
@@ -38,8 +38,9 @@ struct listener_reply {
 };
 
 int listener_new(struct loop *loop, const struct listener_config *config,
-                 void (*handle)(void *ctx, const struct listener_request *request, struct listener_reply *reply), void *ctx,
-                 struct listener **ret, struct err *err);
+                 void (*handle)(void *ctx, const struct listener_request *request,
+                                struct listener_reply *reply),
+                 void *ctx, struct listener **ret, struct err *err);
 /* Closes all connections; the handler never runs afterwards. Not inside the handler. */
 struct listener *listener_free(struct listener *l);
 int listener_port(const struct listener *l);

@@ -56,9 +56,10 @@ int loop_new(struct loop **ret, struct err *err)
         return err_set(err, ERR_TERMINAL, "libcurl does not start: %s", curl_easy_strerror(curl_ready));
     const curl_version_info_data *version = curl_version_info(CURLVERSION_NOW);
     if (!(version->features & CURL_VERSION_ASYNCHDNS))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "libcurl",
-                        "libcurl %s resolves names synchronously, which would block everything: use one built with c-ares or the threaded resolver",
-                        version->version);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "libcurl",
+            "libcurl %s resolves names synchronously, which would block everything: use one built with c-ares or the threaded resolver",
+            version->version);
     CURLM *curl = curl_multi_init();
     if (!curl)
         return err_set(err, ERR_TERMINAL, "libcurl gives no multi handle");
@@ -96,7 +97,10 @@ CURLM *loop_curl(struct loop *l)
 struct loop_timer *loop_timer_start(struct loop *l, int64_t delay_ms, void (*fired)(void *ctx), void *ctx)
 {
     struct loop_timer *t = xcalloc(1, sizeof *t);
-    *t = (struct loop_timer){.loop = l, .due_ms = loop_now_ms() + (delay_ms > 0 ? delay_ms : 0), .fired = fired, .ctx = ctx};
+    *t = (struct loop_timer){.loop = l,
+                             .due_ms = loop_now_ms() + (delay_ms > 0 ? delay_ms : 0),
+                             .fired = fired,
+                             .ctx = ctx};
     struct loop_timer **at = &l->timers;
     while (*at && (*at)->due_ms <= t->due_ms)
         at = &(*at)->next;
@@ -138,7 +142,8 @@ static void fire_timers(struct loop *l)
 
 /* --- descriptors ------------------------------------------------------------------------------------ */
 
-struct loop_fd *loop_fd_start(struct loop *l, int fd, short events, void (*ready)(void *ctx, short revents), void *ctx)
+struct loop_fd *loop_fd_start(struct loop *l, int fd, short events, void (*ready)(void *ctx, short revents),
+                              void *ctx)
 {
     struct loop_fd *f = xcalloc(1, sizeof *f);
     *f = (struct loop_fd){.loop = l, .fd = fd, .events = events, .ready = ready, .ctx = ctx};

@@ -31,7 +31,8 @@ struct loop_timer *loop_timer_start(struct loop *l, int64_t delay_ms, void (*fir
 struct loop_timer *loop_timer_cancel(struct loop_timer *t); /* NULL allowed; returns NULL */
 
 /* events, revents: POLLIN, POLLOUT (poll.h). The descriptor stays the caller's. Level-triggered. */
-struct loop_fd *loop_fd_start(struct loop *l, int fd, short events, void (*ready)(void *ctx, short revents), void *ctx);
+struct loop_fd *loop_fd_start(struct loop *l, int fd, short events, void (*ready)(void *ctx, short revents),
+                              void *ctx);
 void loop_fd_events(struct loop_fd *f, short events);
 struct loop_fd *loop_fd_stop(struct loop_fd *f); /* NULL allowed; returns NULL */
 

@@ -9,7 +9,8 @@
 
 void http_response_init(struct http_response *r)
 {
-    *r = (struct http_response){.headers = BUF_INIT(LIMIT_HTTP_HEADER_BYTES), .body = BUF_INIT(LIMIT_HTTP_BODY_BYTES)};
+    *r = (struct http_response){.headers = BUF_INIT(LIMIT_HTTP_HEADER_BYTES),
+                                .body = BUF_INIT(LIMIT_HTTP_BODY_BYTES)};
 }
 
 void http_response_release(struct http_response *r)

@@ -14,9 +14,9 @@
 #include "common/store/artifact-internal.h"
 
 /* Fields of a step's config that say where something is, not what: the same data from elsewhere is the same artifact. */
-static const char *const location_fields[] = {
-    "source", "reference", "references", "referenceTables", "store", "registry", "uri", "url", "path", "endpoint",
-    "credentialsSecret", "signingSecret", "caBundle", NULL};
+static const char *const location_fields[] =
+    {"source", "reference", "references", "referenceTables",   "store",         "registry", "uri",
+     "url",    "path",      "endpoint",   "credentialsSecret", "signingSecret", "caBundle", NULL};
 
 static bool is_location_field(const char *key)
 {
@@ -45,7 +45,8 @@ static void drop_locations(cJSON *node)
     cJSON *next;
     for (cJSON *child = node->child; child; child = next) {
         next = child->next;
-        if ((child->string && is_location_field(child->string)) || (cJSON_IsString(child) && drop_location_text(child)))
+        if ((child->string && is_location_field(child->string)) ||
+            (cJSON_IsString(child) && drop_location_text(child)))
             cJSON_Delete(cJSON_DetachItemViaPointer(node, child));
         else
             drop_locations(child);
@@ -75,7 +76,8 @@ struct artifact *artifact_free(struct artifact *a)
     return NULL;
 }
 
-int artifact_describe(const char *dir, const char *type, const cJSON *config, const cJSON *inputs, const char *shared_prefix, struct artifact **ret, struct err *err)
+int artifact_describe(const char *dir, const char *type, const cJSON *config, const cJSON *inputs,
+                      const char *shared_prefix, struct artifact **ret, struct err *err)
 {
     struct fs_list list = {0};
     if (fs_list_tree(dir, &list, err) < 0)
@@ -88,13 +90,15 @@ int artifact_describe(const char *dir, const char *type, const cJSON *config, co
     int r = 0;
     for (size_t i = 0; i < list.n && r == 0; i++) {
         struct artifact_file *f = &a->files[a->n_files];
-        if (text_equal(list.names[i], ARTIFACT_MANIFEST)) /* left by an earlier description of the same directory */
+        if (text_equal(list.names[i],
+                       ARTIFACT_MANIFEST)) /* left by an earlier description of the same directory */
             continue;
         a->n_files++;
         f->name = xstrdup(list.names[i]);
         f->shared = shared_prefix && text_starts_with(f->name, shared_prefix);
         if (!fs_safe_relative(f->name)) {
-            r = err_set(err, ERR_INVALID, "%s: the file name \"%s\" cannot be part of an artifact", dir, f->name);
+            r = err_set(err, ERR_INVALID, "%s: the file name \"%s\" cannot be part of an artifact", dir,
+                        f->name);
             break;
         }
         _cleanup_free_ char *path = fs_join(dir, f->name);
@@ -138,7 +142,8 @@ static int shared_exists(struct store *s, const char *key, const struct artifact
     return -1;
 }
 
-static int publish_file(struct store *s, const char *prefix, const char *dir, const struct artifact_file *f, struct err *err)
+static int publish_file(struct store *s, const char *prefix, const char *dir, const struct artifact_file *f,
+                        struct err *err)
 {
     _cleanup_free_ char *key = artifact_file_key(prefix, f);
     _cleanup_free_ char *path = fs_join(dir, f->name);
@@ -155,7 +160,8 @@ static int publish_file(struct store *s, const char *prefix, const char *dir, co
     return store_put_file_moving(s, key, path, f->sha256, err);
 }
 
-int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a, struct err *err)
+int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a,
+                     struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_ARTIFACT_MANIFEST_BYTES);
     if (artifact_manifest_format(a, &text, err) < 0)
@@ -172,11 +178,12 @@ static int missing(struct err *err, const struct store *s, const char *prefix, c
 {
     struct err cause = *err;
     *err = ERR_INIT;
-    return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, REASON_ARTIFACT_MISSING, "the artifact %s/%s is not usable: %s: %s", store_url(s), prefix,
-                    what, cause.msg);
+    return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, REASON_ARTIFACT_MISSING,
+                    "the artifact %s/%s is not usable: %s: %s", store_url(s), prefix, what, cause.msg);
 }
 
-int artifact_load(struct store *s, const char *prefix, const char *expect_digest, struct artifact **ret, struct err *err)
+int artifact_load(struct store *s, const char *prefix, const char *expect_digest, struct artifact **ret,
+                  struct err *err)
 {
     _cleanup_free_ char *key = xasprintf("%s/%s", prefix, ARTIFACT_MANIFEST);
     _cleanup_free_ char *text = NULL;
@@ -187,7 +194,8 @@ int artifact_load(struct store *s, const char *prefix, const char *expect_digest
     sha256_hex(text, len, digest);
     if (expect_digest && !text_equal(digest, expect_digest))
         return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, REASON_ARTIFACT_MISSING,
-                        "the artifact %s/%s is not the expected one: its digest is %s, expected %s", store_url(s), prefix, digest, expect_digest);
+                        "the artifact %s/%s is not the expected one: its digest is %s, expected %s",
+                        store_url(s), prefix, digest, expect_digest);
     if (artifact_manifest_parse(text, len, ret, err) < 0)
         return err_wrap(err, "%s/%s", store_url(s), key);
     return 0;
@@ -200,7 +208,8 @@ static int make_parent(const char *path, struct err *err)
 }
 
 /* A link to the store's own file, once its bytes were verified. */
-static int link_local(struct store *s, const char *key, const struct artifact_file *f, const char *path, struct err *err)
+static int link_local(struct store *s, const char *key, const struct artifact_file *f, const char *path,
+                      struct err *err)
 {
     _cleanup_free_ char *target = store_local_path(s, key);
     char digest[DIGEST_HEX];
@@ -208,7 +217,8 @@ static int link_local(struct store *s, const char *key, const struct artifact_fi
     if (sha256_file(target, digest, &size, err) < 0)
         return -1;
     if (size != f->size || !text_equal(digest, f->sha256))
-        return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum", "%s has %" PRId64 " bytes and the digest %s, expected %" PRId64 " and %s", target,
+        return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum",
+                        "%s has %" PRId64 " bytes and the digest %s, expected %" PRId64 " and %s", target,
                         size, digest, f->size, f->sha256);
     if (unlink(path) < 0 && errno != ENOENT)
         return err_errno(err, errno, "cannot replace %s", path);
@@ -227,7 +237,8 @@ static int write_manifest(const struct artifact *a, const char *dir, struct err 
     return fs_write_atomic(path, buf_str(&text), text.len, err);
 }
 
-int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix, const char *dir, struct err *err)
+int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix,
+                   const char *dir, struct err *err)
 {
     for (size_t i = 0; i < a->n_files; i++) {
         const struct artifact_file *f = &a->files[i];
@@ -237,7 +248,8 @@ int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a
         _cleanup_free_ char *path = fs_join(dir, f->name);
         if (make_parent(path, err) < 0)
             return -1;
-        int r = store_is_local(s) ? link_local(s, key, f, path, err) : store_get_file(s, key, path, f->sha256, f->size, NULL, err);
+        int r = store_is_local(s) ? link_local(s, key, f, path, err)
+                                  : store_get_file(s, key, path, f->sha256, f->size, NULL, err);
         if (r == 0)
             continue;
         bool gone = err->class_ == ERR_NOTFOUND || text_equal(err->reason, "checksum");
@@ -256,7 +268,8 @@ int artifact_load_dir(const char *dir, const char *expect_digest, struct artifac
     if (artifact_manifest_parse(text, len, &a, err) < 0)
         return err_wrap(err, "%s", path);
     if (expect_digest && !text_equal(a->digest, expect_digest))
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "checksum", "%s: its digest is %s, expected %s", path, a->digest, expect_digest);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "checksum", "%s: its digest is %s, expected %s",
+                        path, a->digest, expect_digest);
     *ret = steal_ptr(a);
     return 0;
 }

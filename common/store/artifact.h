@@ -35,7 +35,8 @@ struct artifact {
 
 /* Describes the files of `dir` (hashing them all). config and inputs are duplicated. Files whose name starts with
  * shared_prefix (NULL: none) are marked shared. */
-int artifact_describe(const char *dir, const char *type, const cJSON *config, const cJSON *inputs, const char *shared_prefix, struct artifact **ret, struct err *err);
+int artifact_describe(const char *dir, const char *type, const cJSON *config, const cJSON *inputs,
+                      const char *shared_prefix, struct artifact **ret, struct err *err);
 struct artifact *artifact_free(struct artifact *a);
 /* Removes from a copy of `config` every field that says where rather than what (the one list: artifact.c). */
 cJSON *artifact_config_without_locations(const cJSON *config);
@@ -43,12 +44,15 @@ cJSON *artifact_config_without_locations(const cJSON *config);
 /* By hand: writes manifest.json beside the files of dir. */
 int artifact_write_manifest(const char *dir, const struct artifact *a, struct err *err);
 /* Uploads files (shared ones only if absent), verifies, then writes <prefix>/manifest.json. Consumes the files of dir on local stores. */
-int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a, struct err *err);
+int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a,
+                     struct err *err);
 /* Reads and verifies the manifest against expect_digest (NULL: any); missing → exit 66, reason artifact-missing. */
-int artifact_load(struct store *s, const char *prefix, const char *expect_digest, struct artifact **ret, struct err *err);
+int artifact_load(struct store *s, const char *prefix, const char *expect_digest, struct artifact **ret,
+                  struct err *err);
 /* Brings all files (or those whose name starts with only_prefix) into `dir`, every one verified by digest; on file:// stores
  * symbolic links to the verified files. All files: then manifest.json comes too. A file that is gone or altered: exit 66, reason artifact-missing. */
-int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix, const char *dir, struct err *err);
+int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix,
+                   const char *dir, struct err *err);
 /* The manifest of a directory that artifact_fetch() filled (or a hand-run stage wrote); its files are not looked at. */
 int artifact_load_dir(const char *dir, const char *expect_digest, struct artifact **ret, struct err *err);
 /* The key of one file below the store's root; caller frees. */

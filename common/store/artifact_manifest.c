@@ -34,13 +34,15 @@ int artifact_manifest_format(const struct artifact *a, struct buf *out, struct e
     return buf_check(out, "the artifact's manifest", err);
 }
 
-static int parse_file(const cJSON *node, const struct json_path *path, const char *previous, struct artifact_file *ret, struct err *err)
+static int parse_file(const cJSON *node, const struct json_path *path, const char *previous,
+                      struct artifact_file *ret, struct err *err)
 {
     static const char *const keys[] = {"name", "sha256", "shared", "size", NULL};
     const char *name, *sha256;
     const cJSON *size = cJSON_GetObjectItemCaseSensitive(node, "size");
     if (json_only_keys(node, path, keys, err) < 0 || json_get_string(node, path, "name", &name, err) < 0 ||
-        json_get_string(node, path, "sha256", &sha256, err) < 0 || json_get_bool_or(node, path, "shared", false, &ret->shared, err) < 0)
+        json_get_string(node, path, "sha256", &sha256, err) < 0 ||
+        json_get_bool_or(node, path, "shared", false, &ret->shared, err) < 0)
         return -1;
     char where[JSON_PATH_MAX];
     json_path_format(path, where);
@@ -49,7 +51,8 @@ static int parse_file(const cJSON *node, const struct json_path *path, const cha
     if (previous && strcmp(previous, name) >= 0)
         return err_set(err, ERR_INVALID, "%s: \"%s\" does not sort after \"%s\"", where, name, previous);
     if (!digest_valid(sha256))
-        return err_set(err, ERR_INVALID, "%s.sha256: expected 64 lower-case hex digits, found \"%s\"", where, sha256);
+        return err_set(err, ERR_INVALID, "%s.sha256: expected 64 lower-case hex digits, found \"%s\"", where,
+                       sha256);
     if (!cJSON_IsString(size))
         return err_set(err, ERR_INVALID, "%s.size: expected a number of bytes as a string", where);
     if (text_parse_int(size->valuestring, &ret->size, err) < 0)
@@ -66,7 +69,8 @@ static int parse_files(const cJSON *files, struct artifact *a, struct err *err)
     struct json_path list = {.key = "files"};
     int n = cJSON_GetArraySize(files);
     if (n > LIMIT_ARTIFACT_FILES)
-        return err_set(err, ERR_INVALID, "files: %d files, more than the maximum of %d", n, LIMIT_ARTIFACT_FILES);
+        return err_set(err, ERR_INVALID, "files: %d files, more than the maximum of %d", n,
+                       LIMIT_ARTIFACT_FILES);
     a->files = xcalloc(n > 0 ? (size_t)n : 1, sizeof *a->files);
     const cJSON *node;
     cJSON_ArrayForEach(node, files)
@@ -96,9 +100,12 @@ int artifact_manifest_parse(const char *text, size_t len, struct artifact **ret,
     if (json_get_int(doc, NULL, "version", &version, err) < 0)
         return -1;
     if (version != MANIFEST_VERSION)
-        return err_set(err, ERR_INVALID, "version: expected %d, found %" PRId64 ": it was written by a newer release", MANIFEST_VERSION, version);
+        return err_set(err, ERR_INVALID,
+                       "version: expected %d, found %" PRId64 ": it was written by a newer release",
+                       MANIFEST_VERSION, version);
     if (json_only_keys(doc, NULL, keys, err) < 0 || json_get_object(doc, NULL, "config", &config, err) < 0 ||
-        json_get_array(doc, NULL, "files", &files, err) < 0 || json_get_object(doc, NULL, "inputs", &inputs, err) < 0 ||
+        json_get_array(doc, NULL, "files", &files, err) < 0 ||
+        json_get_object(doc, NULL, "inputs", &inputs, err) < 0 ||
         json_get_string(doc, NULL, "type", &type, err) < 0)
         return -1;
     _cleanup_artifact_ struct artifact *a = xcalloc(1, sizeof *a);

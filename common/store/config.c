@@ -31,10 +31,12 @@ static int decode_addressing(const char *text, enum store_addressing *ret, struc
             *ret = (enum store_addressing)i;
             return 0;
         }
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store", "store.addressing: expected auto, path or virtual, found \"%s\"", text);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store",
+                    "store.addressing: expected auto, path or virtual, found \"%s\"", text);
 }
 
-static int decode_encryption(const cJSON *description, const struct json_path *path, struct store_config *c, struct err *err)
+static int decode_encryption(const cJSON *description, const struct json_path *path, struct store_config *c,
+                             struct err *err)
 {
     const cJSON *encryption;
     if (json_get_object_or(description, path, "encryption", &encryption, err) < 0)
@@ -48,9 +50,11 @@ static int decode_encryption(const cJSON *description, const struct json_path *p
         json_get_string_or(encryption, &here, "keyId", NULL, &c->sse_key_id, err) < 0)
         return -1;
     if (c->sse && !text_equal(c->sse, "AES256") && !text_equal(c->sse, "aws:kms"))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store", "store.encryption.sse: expected AES256 or aws:kms, found \"%s\"", c->sse);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store",
+                        "store.encryption.sse: expected AES256 or aws:kms, found \"%s\"", c->sse);
     if (c->sse_key_id && !text_equal(c->sse, "aws:kms"))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store", "store.encryption.keyId needs sse: aws:kms");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store",
+                        "store.encryption.keyId needs sse: aws:kms");
     return 0;
 }
 
@@ -75,26 +79,31 @@ static void fill_from_env(struct store_config *c, const char *(*env)(const char 
     c->sts_endpoint = first_of(env, "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL");
 }
 
-int store_config_from_json(const cJSON *description, const char *secrets_dir, const char *(*env)(const char *), struct store_config *ret, struct err *err)
+int store_config_from_json(const cJSON *description, const char *secrets_dir,
+                           const char *(*env)(const char *), struct store_config *ret, struct err *err)
 {
     struct store_config c = {0};
     if (cJSON_IsString(description)) { /* a plain URL */
         c.url = description->valuestring;
     } else {
         struct json_path root = {.key = "store"};
-        static const char *const keys[] = {"url", "endpoint", "region", "addressing", "credentialsSecret", "caBundle", "encryption", NULL};
+        static const char *const keys[] =
+            {"url", "endpoint", "region", "addressing", "credentialsSecret", "caBundle", "encryption", NULL};
         const char *addressing, *secret;
-        if (json_only_keys(description, &root, keys, err) < 0 || json_get_string(description, &root, "url", &c.url, err) < 0 ||
+        if (json_only_keys(description, &root, keys, err) < 0 ||
+            json_get_string(description, &root, "url", &c.url, err) < 0 ||
             json_get_string_or(description, &root, "endpoint", NULL, &c.endpoint, err) < 0 ||
             json_get_string_or(description, &root, "region", NULL, &c.region, err) < 0 ||
             json_get_string_or(description, &root, "addressing", "auto", &addressing, err) < 0 ||
             json_get_string_or(description, &root, "credentialsSecret", NULL, &secret, err) < 0 ||
             json_get_string_or(description, &root, "caBundle", NULL, &c.ca_file, err) < 0 ||
-            decode_addressing(addressing, &c.addressing, err) < 0 || decode_encryption(description, &root, &c, err) < 0)
+            decode_addressing(addressing, &c.addressing, err) < 0 ||
+            decode_encryption(description, &root, &c, err) < 0)
             return -1;
         if (secret && secrets_dir) {
             if (!fs_safe_relative(secret) || strchr(secret, '/'))
-                return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store", "store.credentialsSecret: \"%s\" is not the name of a Secret", secret);
+                return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store",
+                                "store.credentialsSecret: \"%s\" is not the name of a Secret", secret);
             c.credentials_dir = fs_join(secrets_dir, secret);
             /* Without the directory the environment may still help: a laptop run names no --secret. */
             if (!fs_exists(c.credentials_dir) && env && env(CRED_ACCESS_KEY_ID))

@@ -14,7 +14,12 @@
 #include "common/store/uri.h"
 #include "common/store/xml.h"
 
-enum { SECRET_MAX = 64 * 1024, TOKEN_MAX = 64 * 1024, REFRESH_BEFORE_MS = 5 * 60 * 1000, SHORTEST_REFRESH_MS = 10 * 1000 };
+enum {
+    SECRET_MAX = 64 * 1024,
+    TOKEN_MAX = 64 * 1024,
+    REFRESH_BEFORE_MS = 5 * 60 * 1000,
+    SHORTEST_REFRESH_MS = 10 * 1000
+};
 enum { EXCHANGE_TRIES = 4, EXCHANGE_TIMEOUT_MS = 10 * 1000 };
 
 struct credentials {
@@ -39,10 +44,12 @@ int credentials_new(const struct store_config *config, struct credentials **ret,
     bool values = config->access_key_id && config->secret_access_key;
     bool web = config->web_identity_token_file && config->role_arn;
     if (!config->credentials_dir && !web && !values)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
-                        "%s: no credentials: expected a mounted Secret (credentialsSecret; locally --secret NAME=DIR) with files " CRED_ACCESS_KEY_ID
-                        " and " CRED_SECRET_ACCESS_KEY ", these two in the environment, or AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN",
-                        config->url);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
+            "%s: no credentials: expected a mounted Secret (credentialsSecret; locally --secret NAME=DIR) with files " CRED_ACCESS_KEY_ID
+            " and " CRED_SECRET_ACCESS_KEY
+            ", these two in the environment, or AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN",
+            config->url);
     struct credentials *c = xcalloc(1, sizeof *c);
     c->clock = config->clock ? config->clock : &clock_system;
     c->dir = dup_or_null(config->credentials_dir);
@@ -50,7 +57,8 @@ int credentials_new(const struct store_config *config, struct credentials **ret,
         c->token_file = xstrdup(config->web_identity_token_file);
         c->role_arn = xstrdup(config->role_arn);
         c->sts_url = config->sts_endpoint ? xstrdup(config->sts_endpoint)
-                                          : xasprintf("https://sts.%s.amazonaws.com/", config->region ? config->region : "us-east-1");
+                                          : xasprintf("https://sts.%s.amazonaws.com/",
+                                                      config->region ? config->region : "us-east-1");
         c->ca_file = dup_or_null(config->ca_file);
     } else if (!c->dir) {
         c->access_key_id = xstrdup(config->access_key_id);
@@ -118,12 +126,14 @@ static int read_secret(const char *dir, const char *key, bool required, char **r
             *ret = NULL;
             return 0;
         }
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials", "cannot read the credentials file %s: %s", path, cause.msg);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
+                        "cannot read the credentials file %s: %s", path, cause.msg);
     }
     trim_end(text);
     *ret = text;
     if (!*text && required)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials", "the credentials file %s is empty", path);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials", "the credentials file %s is empty",
+                        path);
     if (!*text)
         *ret = xfree(text);
     return 0;
@@ -163,7 +173,8 @@ static char *exchange_form(const struct credentials *c, struct err *err)
     _cleanup_free_ char *token = NULL;
     struct err cause = ERR_INIT;
     if (fs_read_file(c->token_file, TOKEN_MAX, &token, NULL, &cause) < 0) {
-        (void)err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials", "cannot read the web identity token: %s", cause.msg);
+        (void)err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
+                       "cannot read the web identity token: %s", cause.msg);
         return NULL;
     }
     trim_end(token);
@@ -195,7 +206,8 @@ static int accept_exchange(struct credentials *c, const struct http_response *re
     int64_t expires;
     if (!id || !secret || !token || !expiration || clock_parse_rfc3339(expiration, &expires, err) < 0) {
         err_clear(err);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials", "%s: the answer holds no credentials with an expiration", c->sts_url);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
+                        "%s: the answer holds no credentials with an expiration", c->sts_url);
     }
     forget(c);
     c->access_key_id = steal_ptr(id);
@@ -204,15 +216,21 @@ static int accept_exchange(struct credentials *c, const struct http_response *re
     int64_t now = c->clock->wall_ms(c->clock->ctx), lifetime = expires - now;
     int64_t margin = lifetime / 2 < REFRESH_BEFORE_MS ? lifetime / 2 : REFRESH_BEFORE_MS;
     c->expires_ms = expires;
-    c->refresh_ms = expires - margin > now + SHORTEST_REFRESH_MS ? expires - margin : now + SHORTEST_REFRESH_MS;
+    c->refresh_ms =
+        expires - margin > now + SHORTEST_REFRESH_MS ? expires - margin : now + SHORTEST_REFRESH_MS;
     return 0;
 }
 
 static int exchange_once(struct credentials *c, const char *form, struct err *err)
 {
     static const char *const headers[] = {"Content-Type: application/x-www-form-urlencoded", NULL};
-    struct http_request request = {.method = "POST", .url = c->sts_url, .headers = headers, .body = form, .body_len = strlen(form),
-                                   .timeout_ms = EXCHANGE_TIMEOUT_MS, .max_body = 256 * 1024};
+    struct http_request request = {.method = "POST",
+                                   .url = c->sts_url,
+                                   .headers = headers,
+                                   .body = form,
+                                   .body_len = strlen(form),
+                                   .timeout_ms = EXCHANGE_TIMEOUT_MS,
+                                   .max_body = 256 * 1024};
     _cleanup_http_response_ struct http_response response;
     if (http_perform(c->http, &request, &response, err) < 0)
         return -1;
@@ -226,7 +244,8 @@ static int exchange_once(struct credentials *c, const char *form, struct err *er
 
 static int exchange(struct credentials *c, struct err *err)
 {
-    if (!c->http && http_client_new(NULL, &(struct http_config){.ca_file = c->ca_file, .http2 = true}, &c->http, err) < 0)
+    if (!c->http &&
+        http_client_new(NULL, &(struct http_config){.ca_file = c->ca_file, .http2 = true}, &c->http, err) < 0)
         return -1;
     _cleanup_free_ char *form = exchange_form(c, err);
     if (!form)

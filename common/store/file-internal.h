@@ -26,6 +26,8 @@ int file_stat(const struct store *s, const char *key, const char *path, struct s
  * process and are hashed, else the kernel copies. */
 int file_copy(int in, int out, const char *what, char *sha256, int64_t *ret_size, struct err *err);
 
-int file_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond, const char *if_match_etag, char *ret_etag, struct err *err);
-int file_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move, struct err *err);
+int file_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond,
+             const char *if_match_etag, char *ret_etag, struct err *err);
+int file_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move,
+                  struct err *err);
 int file_remove(struct store *s, const char *key, struct err *err);

@@ -21,8 +21,9 @@ static char *path_of(const struct store *s, const char *key)
 
 void file_etag(const struct stat *st, char ret[static STORE_ETAG_MAX])
 {
-    (void)snprintf(ret, STORE_ETAG_MAX, "\"%" PRIx64 "-%" PRIx64 ".%09ld-%" PRIx64 "\"", (uint64_t)st->st_size,
-                   (uint64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (uint64_t)st->st_ino);
+    (void)snprintf(ret, STORE_ETAG_MAX, "\"%" PRIx64 "-%" PRIx64 ".%09ld-%" PRIx64 "\"",
+                   (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec,
+                   (uint64_t)st->st_ino);
 }
 
 int file_stat(const struct store *s, const char *key, const char *path, struct stat *ret, struct err *err)
@@ -61,21 +62,24 @@ static int read_exactly(int fd, int64_t offset, void *ret, size_t len, const cha
         if (n < 0)
             return err_errno(err, errno, "cannot read %s", what);
         if (n == 0)
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "short", "%s ends at byte %" PRId64 ", expected %" PRId64, what,
-                            offset + (int64_t)done, offset + (int64_t)len);
+            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "short",
+                            "%s ends at byte %" PRId64 ", expected %" PRId64, what, offset + (int64_t)done,
+                            offset + (int64_t)len);
         done += (size_t)n;
     }
     return 0;
 }
 
-static int file_get(struct store *s, const char *key, size_t max, char **ret, size_t *ret_len, char *ret_etag, struct err *err)
+static int file_get(struct store *s, const char *key, size_t max, char **ret, size_t *ret_len, char *ret_etag,
+                    struct err *err)
 {
     _cleanup_close_ int fd = -1;
     struct stat st;
     if (open_object(s, key, &fd, &st, err) < 0)
         return -1;
     if ((uint64_t)st.st_size > max)
-        return err_set(err, ERR_INVALID, "%s/%s has %lld bytes, more than the maximum of %zu", s->url, key, (long long)st.st_size, max);
+        return err_set(err, ERR_INVALID, "%s/%s has %lld bytes, more than the maximum of %zu", s->url, key,
+                       (long long)st.st_size, max);
     size_t len = (size_t)st.st_size;
     _cleanup_free_ char *data = malloc(len + 1);
     if (!data)
@@ -90,7 +94,8 @@ static int file_get(struct store *s, const char *key, size_t max, char **ret, si
     return 0;
 }
 
-static int file_get_range(struct store *s, const char *key, int64_t offset, size_t len, void *ret, struct err *err)
+static int file_get_range(struct store *s, const char *key, int64_t offset, size_t len, void *ret,
+                          struct err *err)
 {
     _cleanup_close_ int fd = -1;
     struct stat st;
@@ -105,7 +110,8 @@ static int file_head(struct store *s, const char *key, struct store_object *ret,
     struct stat st;
     if (file_stat(s, key, path, &st, err) < 0)
         return -1;
-    struct store_object o = {.size = st.st_size, .mtime_ms = st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000};
+    struct store_object o = {.size = st.st_size,
+                             .mtime_ms = st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000};
     file_etag(&st, o.etag);
     *ret = o;
     return 0;
@@ -173,7 +179,8 @@ int file_copy(int in, int out, const char *what, char *sha256, int64_t *ret_size
     }
 }
 
-static int file_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256, int64_t expect_size, const char *etag, struct err *err)
+static int file_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256,
+                         int64_t expect_size, const char *etag, struct err *err)
 {
     _cleanup_close_ int in = -1;
     struct stat before, after;
@@ -238,7 +245,8 @@ static int compare_entries(const void *a, const void *b)
 
 static int list_directory(const struct list_job *job, const char *key, int depth, struct err *err);
 
-static int list_entry(const struct list_job *job, const char *key, const struct list_entry *entry, int depth, struct err *err)
+static int list_entry(const struct list_job *job, const char *key, const struct list_entry *entry, int depth,
+                      struct err *err)
 {
     _cleanup_free_ char *child = xasprintf("%s%s", key, entry->sort_name);
     size_t prefix_len = strlen(job->prefix), child_len = strlen(child);
@@ -252,7 +260,9 @@ static int list_entry(const struct list_job *job, const char *key, const struct 
     struct stat st;
     if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
         return 0; /* deleted since the directory was read, or no object */
-    struct store_object o = {.key = child, .size = st.st_size, .mtime_ms = st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000};
+    struct store_object o = {.key = child,
+                             .size = st.st_size,
+                             .mtime_ms = st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000};
     file_etag(&st, o.etag);
     return job->each(job->ctx, &o, err);
 }
@@ -270,7 +280,8 @@ static bool is_directory(const char *parent, const struct dirent *d)
 static int list_directory(const struct list_job *job, const char *key, int depth, struct err *err)
 {
     if (depth > LIMIT_STORE_DEPTH)
-        return err_set(err, ERR_INVALID, "%s/%s: more than %d nested directories", job->store->url, key, LIMIT_STORE_DEPTH);
+        return err_set(err, ERR_INVALID, "%s/%s: more than %d nested directories", job->store->url, key,
+                       LIMIT_STORE_DEPTH);
     _cleanup_free_ char *path = path_of(job->store, key);
     _cleanup_dir_ DIR *dir = opendir(path);
     if (!dir) {
@@ -281,7 +292,8 @@ static int list_directory(const struct list_job *job, const char *key, int depth
     struct list_entry *entries = NULL;
     size_t n = 0, capacity = 0;
     for (struct dirent *d; (d = readdir(dir));) {
-        if (text_equal(d->d_name, ".") || text_equal(d->d_name, "..") || (!*key && text_equal(d->d_name, STORE_INTERNAL)))
+        if (text_equal(d->d_name, ".") || text_equal(d->d_name, "..") ||
+            (!*key && text_equal(d->d_name, STORE_INTERNAL)))
             continue;
         entries = grow_array(entries, &capacity, n, sizeof *entries);
         bool directory = is_directory(path, d);
@@ -299,7 +311,9 @@ static int list_directory(const struct list_job *job, const char *key, int depth
     return r;
 }
 
-static int file_list(struct store *s, const char *prefix, int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx, struct err *err)
+static int file_list(struct store *s, const char *prefix,
+                     int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
+                     struct err *err)
 {
     struct list_job job = {.store = s, .prefix = prefix, .each = each, .ctx = ctx};
     const char *slash = strrchr(prefix, '/');
@@ -321,7 +335,8 @@ static void file_free(struct store *s)
     free(s);
 }
 
-int file_store_open(const struct store_config *config, const struct uri *uri, struct store **ret, struct err *err)
+int file_store_open(const struct store_config *config, const struct uri *uri, struct store **ret,
+                    struct err *err)
 {
     static const struct store_ops ops = {
         .free = file_free,
@@ -336,7 +351,8 @@ int file_store_open(const struct store_config *config, const struct uri *uri, st
         .list = file_list,
         .local_path = file_local_path,
     };
-    (void)config, (void)err; /* nothing is created or looked at before it is needed: a source may be read-only */
+    (void)config,
+        (void)err; /* nothing is created or looked at before it is needed: a source may be read-only */
     struct file_store *f = xcalloc(1, sizeof *f);
     f->base.ops = &ops;
     f->root = xstrdup(uri->path);

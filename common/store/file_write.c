@@ -53,8 +53,8 @@ static int prepare(struct file_store *f, struct err *err)
 /* The lock's descriptor; closing it unlocks. */
 static int lock_key(const struct file_store *f, const char *key, int *ret_fd, struct err *err)
 {
-    _cleanup_free_ char *path =
-        xasprintf("%s/" STORE_INTERNAL "/locks/%02x", f->root, (unsigned)(xxh64(key, strlen(key), 0) % LOCKS));
+    _cleanup_free_ char *path = xasprintf("%s/" STORE_INTERNAL "/locks/%02x", f->root,
+                                          (unsigned)(xxh64(key, strlen(key), 0) % LOCKS));
     _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_errno(err, errno, "cannot open the lock %s", path);
@@ -80,7 +80,8 @@ static int sync_parent(const char *path, struct err *err)
     return 0;
 }
 
-static int open_temporary(const struct file_store *f, mode_t mode, char **ret_path, int *ret_fd, struct err *err)
+static int open_temporary(const struct file_store *f, mode_t mode, char **ret_path, int *ret_fd,
+                          struct err *err)
 {
     char name[17];
     random_name(name, 16);
@@ -126,7 +127,8 @@ static int lost_exists(struct err *err, const struct store *s, const char *key)
 }
 
 /* Gives the finished temporary file its name, under the condition. The lock is held. */
-static int publish(struct store *s, const char *key, const char *temporary, const char *path, enum store_condition cond, const char *if_match_etag, struct err *err)
+static int publish(struct store *s, const char *key, const char *temporary, const char *path,
+                   enum store_condition cond, const char *if_match_etag, struct err *err)
 {
     if (cond == STORE_IF_NONE) {
         if (link(temporary, path) == 0) {
@@ -148,8 +150,9 @@ static int publish(struct store *s, const char *key, const char *temporary, cons
         else if (errno != ENOENT && errno != ENOTDIR)
             return err_errno(err, errno, "cannot look at %s", path);
         if (!text_equal(found, if_match_etag))
-            return err_fail(err, ERR_CONFLICT, 0, "conflict", "%s/%s was changed by another writer: its ETag is %s, expected %s",
-                            s->url, key, found, if_match_etag);
+            return err_fail(err, ERR_CONFLICT, 0, "conflict",
+                            "%s/%s was changed by another writer: its ETag is %s, expected %s", s->url, key,
+                            found, if_match_etag);
     }
     if (rename(temporary, path) < 0)
         return err_errno(err, errno, "cannot rename to %s", path);
@@ -157,7 +160,8 @@ static int publish(struct store *s, const char *key, const char *temporary, cons
 }
 
 /* Names the file under the key's lock, between the failpoints. */
-static int publish_locked(struct store *s, const char *key, const char *temporary, enum store_condition cond, const char *if_match_etag, struct err *err)
+static int publish_locked(struct store *s, const char *key, const char *temporary, enum store_condition cond,
+                          const char *if_match_etag, struct err *err)
 {
     _cleanup_free_ char *path = fs_join(file_store_of(s)->root, key);
     _cleanup_close_ int lock = -1;
@@ -170,7 +174,8 @@ static int publish_locked(struct store *s, const char *key, const char *temporar
     return 0;
 }
 
-int file_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond, const char *if_match_etag, char *ret_etag, struct err *err)
+int file_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond,
+             const char *if_match_etag, char *ret_etag, struct err *err)
 {
     struct file_store *f = file_store_of(s);
     _cleanup_free_ char *temporary = NULL;
@@ -195,7 +200,8 @@ static int take_file(struct store *s, const char *key, const char *path, struct 
 {
     struct file_store *f = file_store_of(s);
     struct stat link;
-    if (lstat(path, &link) == 0 && S_ISLNK(link.st_mode)) /* somebody else's file: the store wants one of its own */
+    if (lstat(path, &link) == 0 &&
+        S_ISLNK(link.st_mode)) /* somebody else's file: the store wants one of its own */
         return 1;
     char name[17];
     random_name(name, 16);
@@ -237,9 +243,13 @@ static int copy_file(struct store *s, const char *key, const char *path, const c
     int64_t size;
     int r = file_copy(in, out, path, sha256 ? digest : NULL, &size, err);
     if (r == 0 && sha256 && !text_equal(digest, sha256))
-        r = err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum", "%s: its digest is %s, expected %s: it changed since it was described", path, digest, sha256);
+        r = err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum",
+                     "%s: its digest is %s, expected %s: it changed since it was described", path, digest,
+                     sha256);
     if (r == 0 && size != st.st_size)
-        r = err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum", "%s: copied %" PRId64 " bytes of a file of %lld: it changed meanwhile", path, size, (long long)st.st_size);
+        r = err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum",
+                     "%s: copied %" PRId64 " bytes of a file of %lld: it changed meanwhile", path, size,
+                     (long long)st.st_size);
     if (r == 0 && fchmod(out, 0444) < 0)
         r = err_errno(err, errno, "cannot make %s read-only", temporary);
     if (r == 0)
@@ -251,7 +261,8 @@ static int copy_file(struct store *s, const char *key, const char *path, const c
     return r;
 }
 
-int file_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move, struct err *err)
+int file_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move,
+                  struct err *err)
 {
     if (prepare(file_store_of(s), err) < 0)
         return -1;

@@ -19,8 +19,8 @@ struct s3_store {
     struct http_client *http; /* with a private loop */
     struct credentials *credentials;
     const struct clock *clock;
-    char *scheme, *host;  /* as in URL and Host header */
-    char *bucket_path;    /* "" (virtual-hosted) or "/bucket" */
+    char *scheme, *host; /* as in URL and Host header */
+    char *bucket_path;   /* "" (virtual-hosted) or "/bucket" */
     char *bucket, *prefix, *region, *sse, *sse_key_id;
     bool tls, unsigned_payload;
     int64_t deadline_ms, part_bytes, skew_ms;
@@ -48,7 +48,8 @@ struct s3_request {
     bool conditional; /* 409 and 412 are answers, not errors to look into */
     /* Before each attempt: may change headers (a resumed range). */
     void (*prepare)(void *ctx, struct s3_request *r);
-    int (*sink)(void *ctx, const struct http_response *response, const void *data, size_t len, struct err *err);
+    int (*sink)(void *ctx, const struct http_response *response, const void *data, size_t len,
+                struct err *err);
     /* A 2xx answer: is it whole and right? ERR_RETRY: once more (a few times). */
     int (*accept)(void *ctx, const struct http_response *response, struct err *err);
     void *ctx;
@@ -60,7 +61,8 @@ void s3_add_header(struct s3_request *r, const char *name, const char *value);
 struct s3_call; /* opaque: a request under way */
 
 /* Starts it; `done` runs once, with a 2xx response or an error. Retries happen inside. */
-int s3_start(struct s3_store *s, const struct s3_request *r, void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
+int s3_start(struct s3_store *s, const struct s3_request *r,
+             void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
              struct s3_call **ret, struct err *err);
 struct s3_call *s3_cancel(struct s3_call *c); /* NULL allowed; returns NULL */
 /* Bytes came through: the deadline starts anew. */
@@ -74,10 +76,12 @@ int s3_step(struct s3_store *s, struct err *err);
 void s3_error_code(const struct http_response *response, char ret[static S3_CODE_MAX]);
 enum s3_verdict { S3_OK, S3_AGAIN, S3_FAILED, S3_SKEWED, S3_EXPIRED };
 /* What an answer means; sets err except for S3_OK. */
-enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r, const struct http_response *response, struct err *err);
+enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r,
+                         const struct http_response *response, struct err *err);
 
 /* The object's fields from the headers of GET or HEAD (Content-Range counts); missing ones are ERR_RETRY. */
-int s3_object_of(const struct s3_store *s, const char *key, const struct http_response *response, struct store_object *ret, struct err *err);
+int s3_object_of(const struct s3_store *s, const char *key, const struct http_response *response,
+                 struct store_object *ret, struct err *err);
 /* The whole object's CRC32C, if the answer carries it. */
 bool s3_crc32c_of(const struct http_response *response, uint32_t *ret);
 enum { S3_CRC_TEXT_MAX = 16 };
@@ -87,6 +91,10 @@ uint32_t crc32c_combine(uint32_t a, uint32_t b, uint64_t len_b);
 
 void s3_add_encryption(const struct s3_store *s, struct s3_request *r);
 int s3_head(struct store *s, const char *key, struct store_object *ret, struct err *err);
-int s3_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256, int64_t expect_size, const char *etag, struct err *err);
-int s3_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move, struct err *err);
-int s3_list(struct store *s, const char *prefix, int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx, struct err *err);
+int s3_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256,
+                int64_t expect_size, const char *etag, struct err *err);
+int s3_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move,
+                struct err *err);
+int s3_list(struct store *s, const char *prefix,
+            int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
+            struct err *err);

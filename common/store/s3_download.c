@@ -48,7 +48,8 @@ static void prepare(void *ctx, struct s3_request *r)
     g->resuming = g->done > 0;
     if (g->offset + g->done > 0 || (g->len >= 0 && g->len < g->d->object.size)) {
         if (g->len >= 0)
-            (void)snprintf(g->header, sizeof g->header, "bytes=%" PRId64 "-%" PRId64, g->offset + g->done, g->offset + g->len - 1);
+            (void)snprintf(g->header, sizeof g->header, "bytes=%" PRId64 "-%" PRId64, g->offset + g->done,
+                           g->offset + g->len - 1);
         else
             (void)snprintf(g->header, sizeof g->header, "bytes=%" PRId64 "-", g->done);
         s3_add_header(r, "Range", g->header);
@@ -86,14 +87,16 @@ static int write_at(int fd, const char *data, size_t len, int64_t offset, const 
     return 0;
 }
 
-static int sink(void *ctx, const struct http_response *response, const void *data, size_t len, struct err *err)
+static int sink(void *ctx, const struct http_response *response, const void *data, size_t len,
+                struct err *err)
 {
     struct range *g = ctx;
     struct download *d = g->d;
     if (learn(d, response, err) < 0)
         return -1;
     if (response->status == 200 && g->offset > 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "range", "%s/%s: the store ignores ranges", d->store->base.url, d->key);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "range", "%s/%s: the store ignores ranges",
+                        d->store->base.url, d->key);
     if (response->status == 200 && g->resuming) { /* the range was ignored: all over again */
         g->resuming = false;
         g->done = 0;
@@ -101,7 +104,9 @@ static int sink(void *ctx, const struct http_response *response, const void *dat
     }
     int64_t most = g->len >= 0 ? g->len : d->object.size;
     if ((int64_t)len > most - g->done)
-        return err_fail(err, ERR_RETRY, EXITCODE_IO, "size", "%s/%s: the answer is longer than the %" PRId64 " bytes expected", d->store->base.url, d->key, most);
+        return err_fail(err, ERR_RETRY, EXITCODE_IO, "size",
+                        "%s/%s: the answer is longer than the %" PRId64 " bytes expected", d->store->base.url,
+                        d->key, most);
     if (write_at(d->fd, data, len, g->offset + g->done, d->key, err) < 0)
         return -1;
     g->crc = crc32c(g->crc, data, len);
@@ -118,7 +123,9 @@ static int accept(void *ctx, const struct http_response *response, struct err *e
         return -1;
     int64_t expected = g->len >= 0 ? g->len : d->object.size;
     if (g->done != expected)
-        return err_fail(err, ERR_RETRY, EXITCODE_IO, "size", "%s/%s: %" PRId64 " bytes came, expected %" PRId64, d->store->base.url, d->key, g->done, expected);
+        return err_fail(err, ERR_RETRY, EXITCODE_IO, "size",
+                        "%s/%s: %" PRId64 " bytes came, expected %" PRId64, d->store->base.url, d->key,
+                        g->done, expected);
     return 0;
 }
 
@@ -150,12 +157,14 @@ static void start_next(struct range *g)
     g->crc = 0;
     if (d->known) {
         g->offset = g->piece * d->store->part_bytes;
-        g->len = d->object.size - g->offset < d->store->part_bytes ? d->object.size - g->offset : d->store->part_bytes;
+        g->len = d->object.size - g->offset < d->store->part_bytes ? d->object.size - g->offset
+                                                                   : d->store->part_bytes;
     } else {
         g->offset = 0;
         g->len = -1;
     }
-    struct s3_request r = {.method = "GET", .key = d->key, .prepare = prepare, .sink = sink, .accept = accept, .ctx = g};
+    struct s3_request r =
+        {.method = "GET", .key = d->key, .prepare = prepare, .sink = sink, .accept = accept, .ctx = g};
     s3_add_header(&r, "x-amz-checksum-mode", "ENABLED");
     if (s3_start(d->store, &r, on_done, g, &g->call, &d->failure) == 0)
         d->running++;
@@ -193,14 +202,17 @@ static int verify(struct download *d, const char *path, struct err *err)
         int64_t size;
         if (sha256_file(path, found, &size, err) < 0)
             return -1;
-        return text_equal(found, d->expect_sha256) ? 0 : store_err_checksum(err, &d->store->base, d->key, d->expect_sha256, found);
+        return text_equal(found, d->expect_sha256)
+                   ? 0
+                   : store_err_checksum(err, &d->store->base, d->key, d->expect_sha256, found);
     }
     if (!d->has_crc)
         return 0;
     uint32_t crc = d->crcs[0];
     for (int64_t i = 1; i < d->n_pieces; i++) {
         int64_t left = d->object.size - i * d->store->part_bytes;
-        crc = crc32c_combine(crc, d->crcs[i], (uint64_t)(left < d->store->part_bytes ? left : d->store->part_bytes));
+        crc = crc32c_combine(crc, d->crcs[i],
+                             (uint64_t)(left < d->store->part_bytes ? left : d->store->part_bytes));
     }
     char expected[16], found[16];
     (void)snprintf(expected, sizeof expected, "crc32c %08x", d->expected_crc);
@@ -266,7 +278,8 @@ static int fetch_verified(struct download *d, const char *path, const char *etag
     }
 }
 
-int s3_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256, int64_t expect_size, const char *etag, struct err *err)
+int s3_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256,
+                int64_t expect_size, const char *etag, struct err *err)
 {
     char suffix[9];
     random_name(suffix, 8);
@@ -274,7 +287,12 @@ int s3_get_file(struct store *s, const char *key, const char *path, const char *
     _cleanup_close_ int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_errno(err, errno, "cannot create %s", temporary);
-    struct download d = {.store = s3_store_of(s), .key = key, .expect_sha256 = expect_sha256, .expect_size = expect_size, .fd = fd, .n_pieces = 1};
+    struct download d = {.store = s3_store_of(s),
+                         .key = key,
+                         .expect_sha256 = expect_sha256,
+                         .expect_size = expect_size,
+                         .fd = fd,
+                         .n_pieces = 1};
     int r = fetch_verified(&d, temporary, etag, err);
     if (r == 0 && rename(temporary, path) < 0)
         r = err_errno(err, errno, "cannot rename %s to %s", temporary, path);

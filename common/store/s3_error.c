@@ -19,19 +19,22 @@ static bool is_one_of(const char *code, const char *const *codes)
     return false;
 }
 
-static int fail(const struct s3_store *s, const struct s3_request *r, const struct http_response *response, const char *code, struct err *err,
-                enum err_class class_, int exit_code, const char *reason, const char *advice)
+static int fail(const struct s3_store *s, const struct s3_request *r, const struct http_response *response,
+                const char *code, struct err *err, enum err_class class_, int exit_code, const char *reason,
+                const char *advice)
 {
     char message[512];
     if (!xml_find(buf_str(&response->body), response->body.len, "Error/Message", message, sizeof message))
         message[0] = '\0';
-    (void)err_fail(err, class_, exit_code, reason, "%s %s%s%s: HTTP %d%s%s%s%s%s%s", r->method, s->base.url, r->key ? "/" : "", r->key ? r->key : "",
-                   response->status, *code ? " " : "", code, *message ? ": " : "", message, *advice ? "; " : "", advice);
+    (void)err_fail(err, class_, exit_code, reason, "%s %s%s%s: HTTP %d%s%s%s%s%s%s", r->method, s->base.url,
+                   r->key ? "/" : "", r->key ? r->key : "", response->status, *code ? " " : "", code,
+                   *message ? ": " : "", message, *advice ? "; " : "", advice);
     return -1;
 }
 
 /* The answer names the bucket's region when ours is wrong. */
-static bool wrong_region(const struct s3_store *s, const struct http_response *response, char *advice, size_t advice_size)
+static bool wrong_region(const struct s3_store *s, const struct http_response *response, char *advice,
+                         size_t advice_size)
 {
     char region[64];
     _cleanup_free_ char *header = http_header_dup(response, "x-amz-bucket-region");
@@ -41,26 +44,44 @@ static bool wrong_region(const struct s3_store *s, const struct http_response *r
         return false;
     if (!*region || text_equal(region, s->region))
         return false;
-    (void)snprintf(advice, advice_size, "the bucket is in region %s, the store is configured for %s: set region", region, s->region);
+    (void)snprintf(advice, advice_size,
+                   "the bucket is in region %s, the store is configured for %s: set region", region,
+                   s->region);
     return true;
 }
 
 static bool is_refusal(int status, const char *code)
 {
-    static const char *const refused[] = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "AccountProblem", "XAdminUserNotFound", NULL};
+    static const char *const refused[] = {"AccessDenied",
+                                          "InvalidAccessKeyId",
+                                          "SignatureDoesNotMatch",
+                                          "AuthorizationHeaderMalformed",
+                                          "AccountProblem",
+                                          "XAdminUserNotFound",
+                                          NULL};
     return status == 401 || status == 403 || is_one_of(code, refused);
 }
 
-static enum s3_verdict judge_refused(const struct s3_store *s, const struct s3_request *r, const struct http_response *response, const char *code, struct err *err)
+static enum s3_verdict judge_refused(const struct s3_store *s, const struct s3_request *r,
+                                     const struct http_response *response, const char *code, struct err *err)
 {
-    static const char *const expired[] = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", NULL};
-    static const char *const transfer[] = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidPart", NULL};
+    static const char *const expired[] = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
+                                          "InvalidToken", NULL};
+    static const char *const transfer[] = {"RequestTimeout",
+                                           "IncompleteBody",
+                                           "BadDigest",
+                                           "XAmzContentChecksumMismatch",
+                                           "XAmzContentSHA256Mismatch",
+                                           "InvalidPart",
+                                           NULL};
     if (text_equal(code, "RequestTimeTooSkewed")) {
-        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "clock", "set this machine's clock");
+        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "clock",
+                   "set this machine's clock");
         return S3_SKEWED;
     }
     if (is_one_of(code, expired)) {
-        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "credentials", "renew the session token");
+        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
+                   "renew the session token");
         return S3_EXPIRED;
     }
     if (is_one_of(code, transfer)) { /* what arrived is not what we sent */
@@ -78,11 +99,13 @@ static enum s3_verdict judge_refused(const struct s3_store *s, const struct s3_r
         /* HEAD answers carry no code: an expired token looks like any refusal. */
         return text_equal(r->method, "HEAD") ? S3_EXPIRED : S3_FAILED;
     }
-    (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "s3", "the store does not take this request");
+    (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "s3",
+               "the store does not take this request");
     return text_equal(r->method, "HEAD") && response->status == 400 ? S3_EXPIRED : S3_FAILED;
 }
 
-enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r, const struct http_response *response, struct err *err)
+enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r,
+                         const struct http_response *response, struct err *err)
 {
     int status = response->status;
     if (status >= 200 && status < 300)
@@ -90,7 +113,8 @@ enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r, c
     char code[S3_CODE_MAX];
     s3_error_code(response, code);
     if (status == 501) {
-        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "s3", "the store does not implement this: another one is needed");
+        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "s3",
+                   "the store does not implement this: another one is needed");
         return S3_FAILED;
     }
     if (status >= 500 || status == 429 || status == 408 || text_equal(code, "SlowDown")) {
@@ -98,13 +122,16 @@ enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r, c
         return S3_AGAIN;
     }
     if (text_equal(code, "NoSuchBucket")) {
-        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "no-such-bucket", "create the bucket, or correct the store's URL");
+        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_CONFIG, "no-such-bucket",
+                   "create the bucket, or correct the store's URL");
         return S3_FAILED;
     }
     static const char *const missing[] = {"", "NoSuchKey", "NoSuchVersion", "NoSuchUpload", "NotFound", NULL};
-    if (status == 404 && is_one_of(code, missing)) { /* some stores answer 404 to an unknown access key, too */
-        (void)(r->key && !text_equal(code, "NoSuchUpload") ? store_err_missing(err, &s->base, r->key)
-                                                             : fail(s, r, response, code, err, ERR_NOTFOUND, 0, "not-found", ""));
+    if (status == 404 &&
+        is_one_of(code, missing)) { /* some stores answer 404 to an unknown access key, too */
+        (void)(r->key && !text_equal(code, "NoSuchUpload")
+                   ? store_err_missing(err, &s->base, r->key)
+                   : fail(s, r, response, code, err, ERR_NOTFOUND, 0, "not-found", ""));
         return S3_FAILED;
     }
     if (status == 412) {
@@ -116,7 +143,8 @@ enum s3_verdict s3_judge(const struct s3_store *s, const struct s3_request *r, c
         return r->conditional ? S3_AGAIN : S3_FAILED;
     }
     if (status == 416) {
-        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_DATA, "short", "the object is shorter than the range asked for");
+        (void)fail(s, r, response, code, err, ERR_INVALID, EXITCODE_DATA, "short",
+                   "the object is shorter than the range asked for");
         return S3_FAILED;
     }
     if (status < 400) {

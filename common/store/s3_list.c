@@ -1,10 +1,10 @@
 /* Listings: ListObjectsV2, page by page. */
+#include "common/store/s3_list.h"
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/text.h"
 #include "common/store/s3-internal.h"
-#include "common/store/s3_list.h"
 #include "common/store/xml.h"
 
 static int fail_field(struct err *err, const char *field, const char *value)
@@ -34,7 +34,9 @@ static int take_field(const struct xml *x, const char *value, struct store_objec
     return 0;
 }
 
-int s3_list_page(const char *text, size_t len, int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx, struct s3_page *ret, struct err *err)
+int s3_list_page(const char *text, size_t len,
+                 int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
+                 struct s3_page *ret, struct err *err)
 {
     _cleanup_xml_ struct xml x;
     xml_init(&x, text, len);
@@ -91,7 +93,9 @@ static int on_object(void *ctx, const struct store_object *object, struct err *e
     return text_starts_with(o.key, STORE_INTERNAL "/") ? 0 : l->each(l->ctx, &o, err);
 }
 
-int s3_list(struct store *s, const char *prefix, int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx, struct err *err)
+int s3_list(struct store *s, const char *prefix,
+            int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
+            struct err *err)
 {
     struct s3_store *s3 = s3_store_of(s);
     struct listing listing = {.store = s3, .each = each, .ctx = ctx};

@@ -12,4 +12,6 @@ struct s3_page {
 };
 
 /* Calls `each` for every <Contents>, with the bucket's keys. Malformed: ERR_INVALID. */
-int s3_list_page(const char *text, size_t len, int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx, struct s3_page *ret, struct err *err);
+int s3_list_page(const char *text, size_t len,
+                 int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
+                 struct s3_page *ret, struct err *err);

@@ -18,7 +18,13 @@
 #include "common/store/s3-internal.h"
 #include "common/store/xml.h"
 
-enum { PARTS_MAX = 10000, HASH_CHUNK = 256 * 1024, UPLOAD_ID_MAX = 1024, ABORT_DEADLINE_MS = 5000, MIB = 1 << 20 };
+enum {
+    PARTS_MAX = 10000,
+    HASH_CHUNK = 256 * 1024,
+    UPLOAD_ID_MAX = 1024,
+    ABORT_DEADLINE_MS = 5000,
+    MIB = 1 << 20
+};
 
 struct upload {
     struct s3_store *store;
@@ -31,7 +37,7 @@ struct upload {
     char upload_id[UPLOAD_ID_MAX];
     struct part_result {
         char etag[STORE_ETAG_MAX], crc[S3_CRC_TEXT_MAX];
-    } *results;
+    } * results;
     struct err failure;
 };
 
@@ -45,7 +51,8 @@ struct slot {
 /* --- hashing before sending ------------------------------------------------------------------------- */
 
 /* One pass over a range: its CRC32C, its SHA-256 if wanted, and on into the digest of the whole file. */
-static int hash_range(struct upload *u, int64_t offset, int64_t size, uint32_t *ret_crc, char *ret_sha256, struct err *err)
+static int hash_range(struct upload *u, int64_t offset, int64_t size, uint32_t *ret_crc, char *ret_sha256,
+                      struct err *err)
 {
     _cleanup_free_ char *chunk = xmalloc(HASH_CHUNK);
     struct sha256 *own = ret_sha256 ? sha256_new() : NULL;
@@ -58,7 +65,8 @@ static int hash_range(struct upload *u, int64_t offset, int64_t size, uint32_t *
         if (n <= 0) {
             sha256_free(own);
             return n < 0 ? err_errno(err, errno, "cannot read %s", u->path)
-                         : err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum", "%s was cut while it was uploaded", u->path);
+                         : err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum",
+                                    "%s was cut while it was uploaded", u->path);
         }
         crc = crc32c(crc, chunk, (size_t)n);
         if (own)
@@ -86,13 +94,20 @@ static bool trusts_crc(const struct upload *u)
 static int file_changed(const struct upload *u, const char *found, struct err *err)
 {
     *err = ERR_INIT;
-    return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum", "%s: its digest is %s, expected %s: it changed since it was described", u->path, found, u->sha256);
+    return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum",
+                    "%s: its digest is %s, expected %s: it changed since it was described", u->path, found,
+                    u->sha256);
 }
 
 static int put_whole(struct upload *u, struct err *err)
 {
     char crc_text[S3_CRC_TEXT_MAX], digest[DIGEST_HEX];
-    struct s3_request r = {.method = "PUT", .key = u->key, .body_from_fd = true, .body_fd = u->fd, .body_size = u->size, .payload_sha256 = u->sha256};
+    struct s3_request r = {.method = "PUT",
+                           .key = u->key,
+                           .body_from_fd = true,
+                           .body_fd = u->fd,
+                           .body_size = u->size,
+                           .payload_sha256 = u->sha256};
     if (!u->sha256) { /* else the store compares with the digest in the signature: nothing to compute here */
         uint32_t crc;
         if (hash_range(u, 0, u->size, &crc, trusts_crc(u) ? NULL : digest, err) < 0)
@@ -112,7 +127,8 @@ static int put_whole(struct upload *u, struct err *err)
     }
     int64_t size;
     struct err ignored = ERR_INIT;
-    if (u->sha256 && text_equal(err->reason, "transfer") && sha256_file(u->path, digest, &size, &ignored) == 0 && !text_equal(digest, u->sha256))
+    if (u->sha256 && text_equal(err->reason, "transfer") &&
+        sha256_file(u->path, digest, &size, &ignored) == 0 && !text_equal(digest, u->sha256))
         return file_changed(u, digest, err);
     return -1;
 }
@@ -131,8 +147,11 @@ static int create(struct upload *u, struct err *err)
     _cleanup_http_response_ struct http_response response;
     if (s3_perform(u->store, &r, &response, err) < 0)
         return -1;
-    if (!xml_find(buf_str(&response.body), response.body.len, "UploadId", u->upload_id, sizeof u->upload_id) || !u->upload_id[0])
-        return err_set(err, ERR_TERMINAL, "%s/%s: the store begins a multipart upload without naming it", u->store->base.url, u->key);
+    if (!xml_find(buf_str(&response.body), response.body.len, "UploadId", u->upload_id,
+                  sizeof u->upload_id) ||
+        !u->upload_id[0])
+        return err_set(err, ERR_TERMINAL, "%s/%s: the store begins a multipart upload without naming it",
+                       u->store->base.url, u->key);
     return 0;
 }
 
@@ -153,7 +172,8 @@ static void on_part(void *ctx, struct http_response *response, struct err *failu
     _cleanup_free_ char *etag = http_header_dup(response, "ETag");
     if (!etag || strlen(etag) >= STORE_ETAG_MAX) {
         if (!err_is_set(&u->failure))
-            (void)err_set(&u->failure, ERR_TERMINAL, "%s/%s: the store took part %d without a usable ETag", u->store->base.url, u->key, slot->part + 1);
+            (void)err_set(&u->failure, ERR_TERMINAL, "%s/%s: the store took part %d without a usable ETag",
+                          u->store->base.url, u->key, slot->part + 1);
         return;
     }
     memcpy(result->etag, etag, strlen(etag) + 1);
@@ -164,7 +184,8 @@ static int send_part(struct slot *slot, struct err *err)
 {
     struct upload *u = slot->u;
     struct part_result *result = &u->results[slot->part];
-    int64_t offset = slot->part * u->part_bytes, left = u->size - offset, size = left < u->part_bytes ? left : u->part_bytes;
+    int64_t offset = slot->part * u->part_bytes, left = u->size - offset,
+            size = left < u->part_bytes ? left : u->part_bytes;
     bool trusted = trusts_crc(u);
     uint32_t crc;
     /* Parts are read in order, whatever the order in which they arrive: so the whole file's digest comes along. */
@@ -173,7 +194,12 @@ static int send_part(struct slot *slot, struct err *err)
     u->crc = slot->part ? crc32c_combine(u->crc, crc, (uint64_t)size) : crc;
     s3_crc32c_format(crc, result->crc);
     (void)snprintf(slot->number, sizeof slot->number, "%d", slot->part + 1);
-    struct s3_request r = {.method = "PUT", .key = u->key, .body_from_fd = true, .body_fd = u->fd, .body_offset = offset, .body_size = size,
+    struct s3_request r = {.method = "PUT",
+                           .key = u->key,
+                           .body_from_fd = true,
+                           .body_fd = u->fd,
+                           .body_offset = offset,
+                           .body_size = size,
                            .payload_sha256 = trusted ? SIGV4_UNSIGNED : slot->sha256};
     s3_add_query(&r, "partNumber", slot->number);
     s3_add_query(&r, "uploadId", u->upload_id);
@@ -232,7 +258,8 @@ static int accept_complete(void *ctx, const struct http_response *response, stru
     s3_error_code(response, code);
     if (!*code)
         return 0;
-    return err_fail(err, ERR_RETRY, EXITCODE_UNAVAILABLE, "unavailable", "%s/%s: the store could not complete the upload: %s", u->store->base.url, u->key, code);
+    return err_fail(err, ERR_RETRY, EXITCODE_UNAVAILABLE, "unavailable",
+                    "%s/%s: the store could not complete the upload: %s", u->store->base.url, u->key, code);
 }
 
 /* Is the object ours, whole? Decides after a completion whose answer was lost, and verifies every other. */
@@ -243,7 +270,8 @@ static int check_object(struct upload *u, struct err *err)
     _cleanup_http_response_ struct http_response response;
     struct store_object o;
     uint32_t crc;
-    if (s3_perform(u->store, &r, &response, err) < 0 || s3_object_of(u->store, u->key, &response, &o, err) < 0)
+    if (s3_perform(u->store, &r, &response, err) < 0 ||
+        s3_object_of(u->store, u->key, &response, &o, err) < 0)
         return -1;
     if (o.size != u->size)
         return store_err_size(err, &u->store->base, u->key, u->size, o.size);
@@ -264,13 +292,21 @@ static int complete(struct upload *u, struct err *err)
     _cleanup_buf_ struct buf xml = BUF_INIT(PARTS_MAX * 256);
     (void)buf_adds(&xml, "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
     for (int i = 0; i < u->n_parts; i++)
-        (void)buf_addf(&xml, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag><ChecksumCRC32C>%s</ChecksumCRC32C></Part>", i + 1, u->results[i].etag, u->results[i].crc);
+        (void)buf_addf(
+            &xml,
+            "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag><ChecksumCRC32C>%s</ChecksumCRC32C></Part>",
+            i + 1, u->results[i].etag, u->results[i].crc);
     (void)buf_adds(&xml, "</CompleteMultipartUpload>");
     if (buf_check(&xml, "the list of parts", err) < 0)
         return -1;
     char crc[S3_CRC_TEXT_MAX];
     s3_crc32c_format(u->crc, crc);
-    struct s3_request r = {.method = "POST", .key = u->key, .body = buf_str(&xml), .body_len = xml.len, .accept = accept_complete, .ctx = u};
+    struct s3_request r = {.method = "POST",
+                           .key = u->key,
+                           .body = buf_str(&xml),
+                           .body_len = xml.len,
+                           .accept = accept_complete,
+                           .ctx = u};
     s3_add_query(&r, "uploadId", u->upload_id);
     s3_add_header(&r, "Content-Type", "application/xml");
     s3_add_header(&r, "x-amz-checksum-crc32c", crc);
@@ -326,13 +362,15 @@ static int put_parts(struct upload *u, struct err *err)
     return r;
 }
 
-int s3_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move, struct err *err)
+int s3_put_file(struct store *s, const char *key, const char *path, const char *sha256, bool move,
+                struct err *err)
 {
     (void)move; /* the caller's file stays: it may be wanted again */
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_errno(err, errno, "cannot open %s", path);
-    struct upload u = {.store = s3_store_of(s), .key = key, .path = path, .sha256 = sha256, .fd = fd, .size = st.st_size};
+    struct upload u =
+        {.store = s3_store_of(s), .key = key, .path = path, .sha256 = sha256, .fd = fd, .size = st.st_size};
     return st.st_size <= u.store->part_bytes ? put_whole(&u, err) : put_parts(&u, err);
 }

@@ -10,7 +10,13 @@
 #include "common/base/text.h"
 #include "common/store/s3-internal.h"
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 5000, BAD_BODIES_MAX = 3, CONFLICTS_MAX = 4, URL_MAX = 16 * 1024 };
+enum {
+    BACKOFF_FIRST_MS = 50,
+    BACKOFF_MAX_MS = 5000,
+    BAD_BODIES_MAX = 3,
+    CONFLICTS_MAX = 4,
+    URL_MAX = 16 * 1024
+};
 
 struct s3_call {
     struct s3_store *store;
@@ -101,10 +107,19 @@ static int sign(struct s3_call *c, const char *path, struct buf *lines, struct e
     s3_add_header(&r, "x-amz-content-sha256", payload);
     if (keys.session_token)
         s3_add_header(&r, "x-amz-security-token", keys.session_token);
-    struct sigv4_request to_sign = {
-        .method = r.method, .host = s->host, .path = path, .query = r.query, .n_query = r.n_query, .headers = r.headers, .n_headers = r.n_headers,
-        .payload_sha256 = payload, .region = s->region, .service = "s3", .access_key_id = keys.access_key_id,
-        .secret_access_key = keys.secret_access_key, .time_ms = s->clock->wall_ms(s->clock->ctx) + s->skew_ms};
+    struct sigv4_request to_sign = {.method = r.method,
+                                    .host = s->host,
+                                    .path = path,
+                                    .query = r.query,
+                                    .n_query = r.n_query,
+                                    .headers = r.headers,
+                                    .n_headers = r.n_headers,
+                                    .payload_sha256 = payload,
+                                    .region = s->region,
+                                    .service = "s3",
+                                    .access_key_id = keys.access_key_id,
+                                    .secret_access_key = keys.secret_access_key,
+                                    .time_ms = s->clock->wall_ms(s->clock->ctx) + s->skew_ms};
     _cleanup_buf_ struct buf authorization = BUF_INIT(8192);
     char date[SIGV4_DATE_MAX];
     if (sigv4_sign(&to_sign, &authorization, date, err) < 0)
@@ -144,10 +159,19 @@ static int attempt(struct s3_call *c, struct err *err)
     free(c->url);
     c->url = buf_take(&url);
     int64_t left = c->deadline - loop_now_ms();
-    struct http_request request = {
-        .method = r->method, .url = c->url, .headers = headers, .body = r->body, .body_len = r->body_len, .body_from_fd = r->body_from_fd,
-        .body_fd = r->body_fd, .body_offset = r->body_offset, .body_size = r->body_size, .timeout_ms = left > 1000 ? left : 1000,
-        .max_body = r->max_body, .sink = r->sink, .sink_ctx = r->ctx};
+    struct http_request request = {.method = r->method,
+                                   .url = c->url,
+                                   .headers = headers,
+                                   .body = r->body,
+                                   .body_len = r->body_len,
+                                   .body_from_fd = r->body_from_fd,
+                                   .body_fd = r->body_fd,
+                                   .body_offset = r->body_offset,
+                                   .body_size = r->body_size,
+                                   .timeout_ms = left > 1000 ? left : 1000,
+                                   .max_body = r->max_body,
+                                   .sink = r->sink,
+                                   .sink_ctx = r->ctx};
     return http_start(s->http, &request, on_http, c, &c->exchange, err);
 }
 
@@ -200,7 +224,8 @@ static void on_answer(struct s3_call *c, struct http_response *response)
         return;
     case S3_AGAIN:
         /* A conflict ends when the other writer ends; a damaged upload is not worth the whole deadline. */
-        if ((response->status == 409 && c->conflicts++ >= CONFLICTS_MAX) || (response->status == 400 && c->bad_bodies++ >= BAD_BODIES_MAX)) {
+        if ((response->status == 409 && c->conflicts++ >= CONFLICTS_MAX) ||
+            (response->status == 400 && c->bad_bodies++ >= BAD_BODIES_MAX)) {
             finish(c, NULL, &err);
             return;
         }
@@ -236,11 +261,16 @@ static void on_http(void *ctx, struct http_response *response, struct err *failu
         finish(c, NULL, failure);
 }
 
-int s3_start(struct s3_store *s, const struct s3_request *r, void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
+int s3_start(struct s3_store *s, const struct s3_request *r,
+             void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
              struct s3_call **ret, struct err *err)
 {
     struct s3_call *c = xcalloc(1, sizeof *c);
-    *c = (struct s3_call){.store = s, .request = *r, .done = done, .ctx = ctx, .deadline = loop_now_ms() + s->deadline_ms};
+    *c = (struct s3_call){.store = s,
+                          .request = *r,
+                          .done = done,
+                          .ctx = ctx,
+                          .deadline = loop_now_ms() + s->deadline_ms};
     uint64_t seed;
     random_bytes(&seed, sizeof seed);
     backoff_init(&c->backoff, BACKOFF_FIRST_MS, BACKOFF_MAX_MS, seed);

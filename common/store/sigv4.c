@@ -3,10 +3,10 @@
 
 #include <ctype.h>
 
-#include "common/base/clock.h"
-#include "common/base/digest.h"
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/digest.h"
 #include "common/store/uri.h"
 
 enum { CANONICAL_MAX = 64 * 1024 };
@@ -16,8 +16,9 @@ void sigv4_date(int64_t time_ms, char ret[static SIGV4_DATE_MAX])
     int64_t seconds = time_ms / 1000, days = seconds / 86400, rest = seconds % 86400, year;
     unsigned month, day;
     clock_civil_from_days(days, &year, &month, &day);
-    (void)snprintf(ret, SIGV4_DATE_MAX, "%04u%02u%02uT%02u%02u%02uZ", (unsigned)year % 10000u, month % 100u, day % 100u, (unsigned)(rest / 3600) % 100u,
-                   (unsigned)(rest / 60 % 60), (unsigned)(rest % 60));
+    (void)snprintf(ret, SIGV4_DATE_MAX, "%04u%02u%02uT%02u%02u%02uZ", (unsigned)year % 10000u, month % 100u,
+                   day % 100u, (unsigned)(rest / 3600) % 100u, (unsigned)(rest / 60 % 60),
+                   (unsigned)(rest % 60));
 }
 
 struct encoded {
@@ -81,7 +82,8 @@ static struct encoded canonical_header(const struct sigv4_pair *h)
 }
 
 /* Appends "name:value\n" lines to `lines` and "a;b" to `names`. */
-static void canonical_headers(const struct sigv4_request *r, const char *date, struct buf *lines, struct buf *names)
+static void canonical_headers(const struct sigv4_request *r, const char *date, struct buf *lines,
+                              struct buf *names)
 {
     struct encoded e[SIGV4_MAX_PAIRS + 2];
     size_t n = 0;
@@ -109,7 +111,8 @@ static void derive_key(const struct sigv4_request *r, const char *day, uint8_t r
     explicit_bzero(start, strlen(start));
 }
 
-int sigv4_sign(const struct sigv4_request *r, struct buf *out, char ret_date[static SIGV4_DATE_MAX], struct err *err)
+int sigv4_sign(const struct sigv4_request *r, struct buf *out, char ret_date[static SIGV4_DATE_MAX],
+               struct err *err)
 {
     char date[SIGV4_DATE_MAX], day[9];
     sigv4_date(r->time_ms, date);
@@ -135,7 +138,8 @@ int sigv4_sign(const struct sigv4_request *r, struct buf *out, char ret_date[sta
     hmac_sha256(key, sizeof key, to_sign, strlen(to_sign), signature);
     explicit_bzero(key, sizeof key);
     hex_encode(signature, sizeof signature, hex);
-    if (buf_addf(out, "AWS4-HMAC-SHA256 Credential=%s/%s,SignedHeaders=%s,Signature=%s", r->access_key_id, scope, buf_str(&names), hex) < 0)
+    if (buf_addf(out, "AWS4-HMAC-SHA256 Credential=%s/%s,SignedHeaders=%s,Signature=%s", r->access_key_id,
+                 scope, buf_str(&names), hex) < 0)
         return buf_check(out, "the Authorization header", err);
     memcpy(ret_date, date, sizeof date);
     return 0;

@@ -18,11 +18,12 @@ struct sigv4_pair {
 
 struct sigv4_request {
     const char *method;
-    const char *host;    /* with :port unless it is the scheme's own */
-    const char *path;    /* percent-encoded already, begins with "/" */
+    const char *host;               /* with :port unless it is the scheme's own */
+    const char *path;               /* percent-encoded already, begins with "/" */
     const struct sigv4_pair *query; /* any order; names and values unencoded */
     size_t n_query;
-    const struct sigv4_pair *headers; /* all are signed; any order and case; host and x-amz-date are added here */
+    const struct sigv4_pair
+        *headers; /* all are signed; any order and case; host and x-amz-date are added here */
     size_t n_headers;
     const char *payload_sha256; /* 64 hex digits, SIGV4_UNSIGNED, … */
     const char *region, *service;
@@ -37,4 +38,5 @@ void sigv4_date(int64_t time_ms, char ret[static SIGV4_DATE_MAX]);
 /* Encodes and sorts: "a=1&b=". Appends. */
 int sigv4_query(const struct sigv4_pair *query, size_t n, struct buf *out);
 /* The value of the Authorization header, appended; ret_date is what x-amz-date must carry. */
-int sigv4_sign(const struct sigv4_request *r, struct buf *out, char ret_date[static SIGV4_DATE_MAX], struct err *err);
+int sigv4_sign(const struct sigv4_request *r, struct buf *out, char ret_date[static SIGV4_DATE_MAX],
+               struct err *err);

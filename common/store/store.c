@@ -12,7 +12,8 @@
 int store_open(const struct store_config *config, struct store **ret, struct err *err)
 {
     if (!config->url)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store-url", "the store has no URL; expected file:///path or s3://bucket[/prefix]");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store-url",
+                        "the store has no URL; expected file:///path or s3://bucket[/prefix]");
     _cleanup_uri_ struct uri uri = {0};
     if (uri_parse(config->url, &uri, err) < 0)
         return -1;
@@ -65,13 +66,15 @@ static int check_key(const struct store *s, const char *key, struct err *err)
 {
     if (fs_safe_relative(key) && !text_starts_with(key, STORE_INTERNAL "/"))
         return 0;
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "store-key",
-                    "%s: key \"%s\" is not usable: expected names separated by single slashes, without '.', '..', "
-                    "backslashes or control characters, each at most 255 bytes, and not below " STORE_INTERNAL,
-                    s->url, key);
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_DATA, "store-key",
+        "%s: key \"%s\" is not usable: expected names separated by single slashes, without '.', '..', "
+        "backslashes or control characters, each at most 255 bytes, and not below " STORE_INTERNAL,
+        s->url, key);
 }
 
-int store_get(struct store *s, const char *key, size_t max, char **ret, size_t *ret_len, char *ret_etag, struct err *err)
+int store_get(struct store *s, const char *key, size_t max, char **ret, size_t *ret_len, char *ret_etag,
+              struct err *err)
 {
     if (check_key(s, key, err) < 0)
         return -1;
@@ -79,7 +82,8 @@ int store_get(struct store *s, const char *key, size_t max, char **ret, size_t *
     return s->ops->get(s, key, max, ret, ret_len ? ret_len : &len, ret_etag, err);
 }
 
-int store_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256, int64_t expect_size, const char *etag, struct err *err)
+int store_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256,
+                   int64_t expect_size, const char *etag, struct err *err)
 {
     if (check_key(s, key, err) < 0)
         return -1;
@@ -91,7 +95,8 @@ int store_get_range(struct store *s, const char *key, int64_t offset, size_t len
     if (check_key(s, key, err) < 0)
         return -1;
     if (offset < 0)
-        return err_set(err, ERR_INVALID, "%s/%s: cannot read at the negative offset %" PRId64, s->url, key, offset);
+        return err_set(err, ERR_INVALID, "%s/%s: cannot read at the negative offset %" PRId64, s->url, key,
+                       offset);
     return len == 0 ? 0 : s->ops->get_range(s, key, offset, len, ret, err);
 }
 
@@ -102,7 +107,8 @@ int store_head(struct store *s, const char *key, struct store_object *ret, struc
     return s->ops->head(s, key, ret, err);
 }
 
-int store_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond, const char *if_match_etag, char *ret_etag, struct err *err)
+int store_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond,
+              const char *if_match_etag, char *ret_etag, struct err *err)
 {
     if (check_key(s, key, err) < 0)
         return -1;
@@ -118,7 +124,8 @@ int store_put_file(struct store *s, const char *key, const char *path, const cha
     return s->ops->put_file(s, key, path, sha256, /* move= */ false, err);
 }
 
-int store_put_file_moving(struct store *s, const char *key, const char *path, const char *sha256, struct err *err)
+int store_put_file_moving(struct store *s, const char *key, const char *path, const char *sha256,
+                          struct err *err)
 {
     if (check_key(s, key, err) < 0)
         return -1;
@@ -132,7 +139,9 @@ int store_delete(struct store *s, const char *key, struct err *err)
     return s->ops->remove(s, key, err);
 }
 
-int store_list(struct store *s, const char *prefix, int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx, struct err *err)
+int store_list(struct store *s, const char *prefix,
+               int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
+               struct err *err)
 {
     /* A prefix is text before a key, so one trailing slash is fine. */
     _cleanup_free_ char *plain = xstrdup(prefix);
@@ -154,18 +163,23 @@ int store_err_missing(struct err *err, const struct store *s, const char *key)
     return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "not-found", "%s/%s does not exist", s->url, key);
 }
 
-int store_err_checksum(struct err *err, const struct store *s, const char *key, const char *expected, const char *found)
+int store_err_checksum(struct err *err, const struct store *s, const char *key, const char *expected,
+                       const char *found)
 {
-    return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum", "%s/%s: the content's digest is %s, expected %s", s->url, key, found, expected);
+    return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum",
+                    "%s/%s: the content's digest is %s, expected %s", s->url, key, found, expected);
 }
 
 int store_err_size(struct err *err, const struct store *s, const char *key, int64_t expected, int64_t found)
 {
-    return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum", "%s/%s has %" PRId64 " bytes, expected %" PRId64, s->url, key, found, expected);
+    return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "checksum",
+                    "%s/%s has %" PRId64 " bytes, expected %" PRId64, s->url, key, found, expected);
 }
 
-int store_err_changed(struct err *err, const struct store *s, const char *key, const char *expected, const char *found)
+int store_err_changed(struct err *err, const struct store *s, const char *key, const char *expected,
+                      const char *found)
 {
     return err_fail(err, ERR_CONFLICT, EXITCODE_TEMPFAIL, "source-changed",
-                    "%s/%s changed while it was being read: its ETag was %s and is now %s", s->url, key, expected, found);
+                    "%s/%s changed while it was being read: its ETag was %s and is now %s", s->url, key,
+                    expected, found);
 }

@@ -28,7 +28,8 @@ struct store_config {
     const char *endpoint; /* absent: AWS in `region` */
     const char *region;   /* absent: us-east-1 */
     enum store_addressing addressing;
-    const char *credentials_dir;  /* directory with files AWS_ACCESS_KEY_ID, …; absent: web identity if set below, else the three below */
+    const char *
+        credentials_dir; /* directory with files AWS_ACCESS_KEY_ID, …; absent: web identity if set below, else the three below */
     const char *access_key_id, *secret_access_key, *session_token; /* from the caller's environment */
     const char *web_identity_token_file, *role_arn, *sts_endpoint;
     const char *ca_file;
@@ -36,16 +37,17 @@ struct store_config {
     /* Over plain http, file bodies are signed with their SHA-256 (unless a known digest makes that needless). True: they
      * carry a CRC32C only, as over TLS: for a trusted network, at a third of the CPU time. */
     bool unsigned_payload;
-    int64_t deadline_ms;          /* for one operation with its retries; 0: 120 s */
-    int connections;              /* parallel parts; 0: 4 */
-    int64_t part_bytes;           /* 0: 16 MiB */
-    const struct clock *clock;    /* NULL: system */
+    int64_t deadline_ms;       /* for one operation with its retries; 0: 120 s */
+    int connections;           /* parallel parts; 0: 4 */
+    int64_t part_bytes;        /* 0: 16 MiB */
+    const struct clock *clock; /* NULL: system */
 };
 
 /* Fills `ret` from a store description (contract.h) whose credentialsSecret is looked up below secrets_dir. The strings
  * borrow from `description` except credentials_dir, which the config owns: release it. `env` (may be NULL: none)
  * supplies AWS_* variables when no Secret is named: it is called with a name and returns the value or NULL. */
-int store_config_from_json(const cJSON *description, const char *secrets_dir, const char *(*env)(const char *), struct store_config *ret, struct err *err);
+int store_config_from_json(const cJSON *description, const char *secrets_dir,
+                           const char *(*env)(const char *), struct store_config *ret, struct err *err);
 void store_config_release(struct store_config *c);
 
 int store_open(const struct store_config *config, struct store **ret, struct err *err);
@@ -66,27 +68,33 @@ struct store_object {
 void store_object_release(struct store_object *o);
 
 /* Whole small object into memory, at most max bytes (larger: ERR_INVALID). NUL-terminated; caller frees. ret_etag may be NULL. */
-int store_get(struct store *s, const char *key, size_t max, char **ret, size_t *ret_len, char *ret_etag, struct err *err);
+int store_get(struct store *s, const char *key, size_t max, char **ret, size_t *ret_len, char *ret_etag,
+              struct err *err);
 /* Streams into a new file, resuming after breaks. expect_sha256 (may be NULL) and expect_size (-1: unknown) are verified
  * (mismatch: ERR_TERMINAL, exit 74, reason "checksum"); etag (may be NULL) pins the version: a changed object is
  * ERR_CONFLICT, exit 75, reason "source-changed". */
-int store_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256, int64_t expect_size, const char *etag, struct err *err);
+int store_get_file(struct store *s, const char *key, const char *path, const char *expect_sha256,
+                   int64_t expect_size, const char *etag, struct err *err);
 /* Bytes [offset, offset+len) into `ret`; short objects are an error. */
 int store_get_range(struct store *s, const char *key, int64_t offset, size_t len, void *ret, struct err *err);
 int store_head(struct store *s, const char *key, struct store_object *ret, struct err *err);
 
 enum store_condition { STORE_ALWAYS, STORE_IF_NONE, STORE_IF_MATCH };
 /* ret_etag (STORE_ETAG_MAX bytes) may be NULL. */
-int store_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond, const char *if_match_etag, char *ret_etag, struct err *err);
+int store_put(struct store *s, const char *key, const void *data, size_t len, enum store_condition cond,
+              const char *if_match_etag, char *ret_etag, struct err *err);
 /* Uploads a file: multipart with parallel parts and checksums beyond part_bytes, aborted on failure. The object is
  * verified to have the file's size; `sha256` (may be NULL) is stored as metadata and checked while reading the file. */
 int store_put_file(struct store *s, const char *key, const char *path, const char *sha256, struct err *err);
 /* Like put_file, but on file:// the store may take the file itself (rename or hard link) instead of copying. */
-int store_put_file_moving(struct store *s, const char *key, const char *path, const char *sha256, struct err *err);
+int store_put_file_moving(struct store *s, const char *key, const char *path, const char *sha256,
+                          struct err *err);
 /* Missing is success. */
 int store_delete(struct store *s, const char *key, struct err *err);
 /* Calls `each` for every object below prefix in key order (pages inside); each returns 0 to go on, negative to stop with its err. */
-int store_list(struct store *s, const char *prefix, int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx, struct err *err);
+int store_list(struct store *s, const char *prefix,
+               int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
+               struct err *err);
 /* file:// only: where the object lives, so that large inputs are read in place (caller frees); NULL for other stores. */
 char *store_local_path(const struct store *s, const char *key);
 

@@ -10,7 +10,8 @@
 static int fail(struct err *err, const char *text, const char *why)
 {
     return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "store-url",
-                    "store URL \"%s\": %s; expected file:///absolute/path or s3://bucket[/prefix]", text, why);
+                    "store URL \"%s\": %s; expected file:///absolute/path or s3://bucket[/prefix]", text,
+                    why);
 }
 
 /* Bucket names as S3 defines them: 3 to 63 of a-z 0-9 . -, beginning and ending with a letter or digit. */

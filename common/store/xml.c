@@ -68,7 +68,8 @@ static bool is_space(char c)
 static int read_name(struct xml *x, char ret[static XML_NAME_MAX], struct err *err)
 {
     const char *start = x->at;
-    while (x->at < x->end && !is_space(*x->at) && *x->at != '>' && *x->at != '/' && *x->at != '<' && *x->at != '=')
+    while (x->at < x->end && !is_space(*x->at) && *x->at != '>' && *x->at != '/' && *x->at != '<' &&
+           *x->at != '=')
         if (*x->at++ == ':')
             start = x->at;
     size_t n = (size_t)(x->at - start);
@@ -170,7 +171,10 @@ static int entity(struct xml *x, struct err *err)
     int digits = 0;
     for (; p < x->end && *p != ';'; p++, digits++) {
         char c = *p;
-        unsigned d = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10) : 99;
+        unsigned d = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                     : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+                     : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
+                                            : 99;
         if (d >= base || digits > 8 || (code = code * base + d) > 0x10ffff)
             return fail(x, err, "a bad character reference");
     }

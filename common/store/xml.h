@@ -13,7 +13,7 @@ enum { XML_DEPTH_MAX = 16, XML_NAME_MAX = 64, XML_TEXT_MAX = 64 * 1024 };
 enum xml_event { XML_START, XML_TEXT, XML_END, XML_DONE };
 
 struct xml {
-    const char *text, *at, *end; /* borrowed */
+    const char *text, *at, *end;             /* borrowed */
     char names[XML_DEPTH_MAX][XML_NAME_MAX]; /* of the open elements */
     int depth;
     struct buf value; /* decoded text of the last XML_TEXT */

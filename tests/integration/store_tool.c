@@ -33,34 +33,63 @@ static int64_t off_wall_ms(void *ctx)
     return clock_system.wall_ms(clock_system.ctx) + options.clock_offset_ms;
 }
 
-#define STRING(flag, field) {.name = flag, .kind = CLI_STRING, .metavar = "S", .offset = offsetof(__typeof__(options), config.field), .help = "See store.h."}
-static const struct cli_option option_table[] = {
-    STRING("url", url),
-    STRING("endpoint", endpoint),
-    STRING("region", region),
-    STRING("credentials-dir", credentials_dir),
-    STRING("access-key-id", access_key_id),
-    STRING("secret-access-key", secret_access_key),
-    STRING("session-token", session_token),
-    STRING("token-file", web_identity_token_file),
-    STRING("role-arn", role_arn),
-    STRING("sts-endpoint", sts_endpoint),
-    STRING("ca-file", ca_file),
-    STRING("sse", sse),
-    STRING("sse-key-id", sse_key_id),
-    {.name = "unsigned", .kind = CLI_FLAG, .offset = offsetof(__typeof__(options), config.unsigned_payload), .help = "See store.h."},
-    {.name = "deadline", .kind = CLI_DURATION, .metavar = "T", .offset = offsetof(__typeof__(options), config.deadline_ms), .help = "See store.h."},
-    {.name = "part-bytes", .kind = CLI_INT, .metavar = "N", .offset = offsetof(__typeof__(options), config.part_bytes), .help = "See store.h."},
-    {.name = "connections", .kind = CLI_INT, .metavar = "N", .offset = offsetof(__typeof__(options), connections), .help = "See store.h."},
-    {.name = "addressing", .kind = CLI_STRING, .metavar = "S", .offset = offsetof(__typeof__(options), addressing), .fallback = "auto", .help = "See store.h."},
-    {.name = "clock-offset", .kind = CLI_DURATION, .metavar = "T", .offset = offsetof(__typeof__(options), clock_offset_ms), .help = "The clock is off by this."},
-    CLI_END};
+#define STRING(flag, field)                                                           \
+    {                                                                                 \
+        .name = flag, .kind = CLI_STRING, .metavar = "S",                             \
+        .offset = offsetof(__typeof__(options), config.field), .help = "See store.h." \
+    }
+static const struct cli_option option_table[] = {STRING("url", url),
+                                                 STRING("endpoint", endpoint),
+                                                 STRING("region", region),
+                                                 STRING("credentials-dir", credentials_dir),
+                                                 STRING("access-key-id", access_key_id),
+                                                 STRING("secret-access-key", secret_access_key),
+                                                 STRING("session-token", session_token),
+                                                 STRING("token-file", web_identity_token_file),
+                                                 STRING("role-arn", role_arn),
+                                                 STRING("sts-endpoint", sts_endpoint),
+                                                 STRING("ca-file", ca_file),
+                                                 STRING("sse", sse),
+                                                 STRING("sse-key-id", sse_key_id),
+                                                 {.name = "unsigned",
+                                                  .kind = CLI_FLAG,
+                                                  .offset =
+                                                      offsetof(__typeof__(options), config.unsigned_payload),
+                                                  .help = "See store.h."},
+                                                 {.name = "deadline",
+                                                  .kind = CLI_DURATION,
+                                                  .metavar = "T",
+                                                  .offset = offsetof(__typeof__(options), config.deadline_ms),
+                                                  .help = "See store.h."},
+                                                 {.name = "part-bytes",
+                                                  .kind = CLI_INT,
+                                                  .metavar = "N",
+                                                  .offset = offsetof(__typeof__(options), config.part_bytes),
+                                                  .help = "See store.h."},
+                                                 {.name = "connections",
+                                                  .kind = CLI_INT,
+                                                  .metavar = "N",
+                                                  .offset = offsetof(__typeof__(options), connections),
+                                                  .help = "See store.h."},
+                                                 {.name = "addressing",
+                                                  .kind = CLI_STRING,
+                                                  .metavar = "S",
+                                                  .offset = offsetof(__typeof__(options), addressing),
+                                                  .fallback = "auto",
+                                                  .help = "See store.h."},
+                                                 {.name = "clock-offset",
+                                                  .kind = CLI_DURATION,
+                                                  .metavar = "T",
+                                                  .offset = offsetof(__typeof__(options), clock_offset_ms),
+                                                  .help = "The clock is off by this."},
+                                                 CLI_END};
 
 static double cpu_seconds(void)
 {
     struct rusage u;
     (void)getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static double wall_seconds(void)
@@ -132,7 +161,9 @@ static int do_put(struct store *s, char **a, cJSON *out, struct err *err)
 {
     char etag[STORE_ETAG_MAX];
     const char *condition = or_null(a[2]), *text = a[1] ? a[1] : "";
-    enum store_condition cond = !condition ? STORE_ALWAYS : text_equal(condition, "none") ? STORE_IF_NONE : STORE_IF_MATCH;
+    enum store_condition cond = !condition                      ? STORE_ALWAYS
+                                : text_equal(condition, "none") ? STORE_IF_NONE
+                                                                : STORE_IF_MATCH;
     if (store_put(s, a[0], text, strlen(text), cond, condition, etag, err) < 0)
         return -1;
     json_add_string(out, "etag", etag);
@@ -188,8 +219,9 @@ static int do_list(struct store *s, char **a, cJSON *out, struct err *err)
 static const struct {
     const char *name;
     int (*run)(struct store *s, char **arguments, cJSON *out, struct err *err);
-} operations[] = {{"get", do_get}, {"range", do_range}, {"getfile", do_getfile}, {"head", do_head}, {"put", do_put},
-                  {"putfile", do_putfile}, {"delete", do_delete}, {"probe", do_probe}, {"list", do_list}};
+} operations[] = {{"get", do_get},       {"range", do_range}, {"getfile", do_getfile},
+                  {"head", do_head},     {"put", do_put},     {"putfile", do_putfile},
+                  {"delete", do_delete}, {"probe", do_probe}, {"list", do_list}};
 
 static int run(struct store *s, const char *name, char **arguments)
 {
@@ -244,15 +276,20 @@ static int run_stdin(struct store *s)
 
 int main(int argc, char **argv)
 {
-    static const struct cli_command command = {.name = "store-tool", .synopsis = "OPERATION ARGUMENT…", .summary = "One store operation, for tests",
-                                               .options = option_table, .min_args = 1, .max_args = ARGUMENTS_MAX};
+    static const struct cli_command command = {.name = "store-tool",
+                                               .synopsis = "OPERATION ARGUMENT…",
+                                               .summary = "One store operation, for tests",
+                                               .options = option_table,
+                                               .min_args = 1,
+                                               .max_args = ARGUMENTS_MAX};
     struct err err = ERR_INIT;
     int n;
     int parsed = cli_parse(&command, argc - 1, argv + 1, &options, &n, &err);
     if (parsed > 0)
         return 0;
     char **args = argv + 1;
-    if (parsed == 0 && !options.config.access_key_id && !options.config.credentials_dir && !options.config.web_identity_token_file) {
+    if (parsed == 0 && !options.config.access_key_id && !options.config.credentials_dir &&
+        !options.config.web_identity_token_file) {
         options.config.access_key_id = getenv("AWS_ACCESS_KEY_ID");
         options.config.secret_access_key = getenv("AWS_SECRET_ACCESS_KEY");
         options.config.session_token = getenv("AWS_SESSION_TOKEN");
@@ -261,10 +298,13 @@ int main(int argc, char **argv)
     off.wall_ms = off_wall_ms;
     options.config.clock = options.clock_offset_ms ? &off : NULL;
     options.config.connections = (int)options.connections;
-    options.config.addressing = text_equal(options.addressing, "path") ? STORE_ADDRESSING_PATH : text_equal(options.addressing, "virtual") ? STORE_ADDRESSING_VIRTUAL : STORE_ADDRESSING_AUTO;
+    options.config.addressing = text_equal(options.addressing, "path")      ? STORE_ADDRESSING_PATH
+                                : text_equal(options.addressing, "virtual") ? STORE_ADDRESSING_VIRTUAL
+                                                                            : STORE_ADDRESSING_AUTO;
     _cleanup_store_ struct store *s = NULL;
     if (parsed < 0 || store_open(&options.config, &s, &err) < 0) {
-        (void)printf("{\"ok\":false,\"exit\":%d,\"reason\":\"%s\",\"class\":\"%s\"}\n", err_exit_code(&err), err.reason, err_class_name(err.class_));
+        (void)printf("{\"ok\":false,\"exit\":%d,\"reason\":\"%s\",\"class\":\"%s\"}\n", err_exit_code(&err),
+                     err.reason, err_class_name(err.class_));
         (void)fprintf(stderr, "store-tool: %s\n", err.msg);
         return err_exit_code(&err);
     }

@@ -19,10 +19,10 @@
 #include "common/http/http.h"
 #include "common/http/listener.h"
 
-#define ok(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, err.msg);                                                    \
+#define ok(call)                                \
+    do {                                        \
+        if ((call) < 0)                         \
+            fail_msg("%s: %s", #call, err.msg); \
     } while (0)
 
 struct fixture {
@@ -39,7 +39,8 @@ static void handle(void *ctx, const struct listener_request *request, struct lis
     f->handled++;
     if (text_equal(request->path, "/echo")) {
         const char *extra = listener_header(request, "x-extra");
-        (void)buf_addf(&reply->body, "%s %zu %s %s", request->method, request->body_len, extra ? extra : "-", request->body);
+        (void)buf_addf(&reply->body, "%s %zu %s %s", request->method, request->body_len, extra ? extra : "-",
+                       request->body);
     } else if (text_equal(request->path, "/big")) {
         for (int i = 0; i < 100000; i++)
             (void)buf_adds(&reply->body, "0123456789");
@@ -121,13 +122,16 @@ static void bodies_headers_and_statuses_travel(void **state)
     assert_string_equal(get.type, "text/plain; charset=utf-8");
     _cleanup_outcome_ struct outcome post = {0};
     const char *headers[] = {"X-Extra: 1", NULL};
-    exchange(f, "/echo", (struct http_request){.method = "POST", .body = "hello", .body_len = 5, .headers = headers}, &post);
+    exchange(f, "/echo",
+             (struct http_request){.method = "POST", .body = "hello", .body_len = 5, .headers = headers},
+             &post);
     assert_string_equal(post.body, "POST 5 1 hello");
     _cleanup_outcome_ struct outcome empty = {0};
     exchange(f, "/echo", (struct http_request){.method = "DELETE"}, &empty);
     assert_string_equal(empty.body, "DELETE 0 - ");
     _cleanup_outcome_ struct outcome moved = {0};
-    exchange(f, "/moved", (struct http_request){.method = "POST", .body = "x", .body_len = 1, .max_redirects = 1}, &moved);
+    exchange(f, "/moved",
+             (struct http_request){.method = "POST", .body = "x", .body_len = 1, .max_redirects = 1}, &moved);
     assert_string_equal(moved.body, "POST 1 - x");
     _cleanup_outcome_ struct outcome stays = {0};
     exchange(f, "/moved", (struct http_request){0}, &stays);
@@ -143,15 +147,28 @@ static void a_file_range_is_uploaded(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(write(fd, "0123456789", 10), 10);
     _cleanup_outcome_ struct outcome put = {0};
-    exchange(f, "/echo", (struct http_request){.method = "PUT", .body_from_fd = true, .body_fd = fd, .body_offset = 3, .body_size = 4}, &put);
+    exchange(f, "/echo",
+             (struct http_request){.method = "PUT",
+                                   .body_from_fd = true,
+                                   .body_fd = fd,
+                                   .body_offset = 3,
+                                   .body_size = 4},
+             &put);
     assert_string_equal(put.body, "PUT 4 - 3456");
     _cleanup_outcome_ struct outcome cut = {0};
-    exchange(f, "/echo", (struct http_request){.method = "PUT", .body_from_fd = true, .body_fd = fd, .body_offset = 8, .body_size = 4}, &cut);
+    exchange(f, "/echo",
+             (struct http_request){.method = "PUT",
+                                   .body_from_fd = true,
+                                   .body_fd = fd,
+                                   .body_offset = 8,
+                                   .body_size = 4},
+             &cut);
     assert_int_equal(err_exit_code(&cut.failure), EXITCODE_IO);
     assert_string_equal(cut.failure.reason, "short");
 }
 
-static int count(void *ctx, const struct http_response *response, const void *data, size_t len, struct err *err)
+static int count(void *ctx, const struct http_response *response, const void *data, size_t len,
+                 struct err *err)
 {
     (void)data;
     assert_int_equal(response->status, 200);
@@ -159,7 +176,8 @@ static int count(void *ctx, const struct http_response *response, const void *da
     return *(size_t *)ctx > 2000000 ? err_set(err, ERR_TERMINAL, "too much") : 0;
 }
 
-static int refuse(void *ctx, const struct http_response *response, const void *data, size_t len, struct err *err)
+static int refuse(void *ctx, const struct http_response *response, const void *data, size_t len,
+                  struct err *err)
 {
     (void)ctx, (void)response, (void)data;
     return err_fail(err, ERR_CONFLICT, 75, "mine", "refused %zu bytes", len > 0 ? (size_t)1 : (size_t)0);
@@ -192,10 +210,13 @@ static void the_listener_bounds_bodies_and_checks_tokens(void **state)
     struct fixture *f = *state;
     _cleanup_free_ char *body = xcalloc(1, LIMIT_PROGRESS_BYTES + 1);
     _cleanup_outcome_ struct outcome large = {0};
-    exchange(f, "/echo", (struct http_request){.method = "POST", .body = body, .body_len = LIMIT_PROGRESS_BYTES + 1}, &large);
+    exchange(f, "/echo",
+             (struct http_request){.method = "POST", .body = body, .body_len = LIMIT_PROGRESS_BYTES + 1},
+             &large);
     assert_int_equal(large.status, 413);
     assert_int_equal(f->handled, 0);
-    const char *good[] = {"Authorization: Bearer token", NULL}, *bad[] = {"Authorization: Bearer tokem", NULL};
+    const char *good[] = {"Authorization: Bearer token", NULL},
+               *bad[] = {"Authorization: Bearer tokem", NULL};
     _cleanup_outcome_ struct outcome a = {0}, b = {0}, c = {0};
     exchange(f, "/secret", (struct http_request){.headers = good}, &a);
     exchange(f, "/secret", (struct http_request){.headers = bad}, &b);
@@ -264,7 +285,7 @@ static void blocking_failures_have_their_class(void **state)
         const char *reason;
     } table[] = {
         {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", ERR_RETRY, "http"}, /* truncated */
-        {"", ERR_RETRY, "http"},                                                   /* closed without an answer */
+        {"", ERR_RETRY, "http"}, /* closed without an answer */
         {NULL, ERR_RETRY, "timeout"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -275,9 +296,12 @@ static void blocking_failures_have_their_class(void **state)
         ok(http_client_new(NULL, &(struct http_config){0}, &c, &err));
         _cleanup_free_ char *url = xasprintf("http://127.0.0.1:%d/", port);
         _cleanup_http_response_ struct http_response response;
-        assert_int_equal(http_perform(c, &(struct http_request){.url = url, .timeout_ms = 300}, &response, &err), -1);
+        assert_int_equal(http_perform(c, &(struct http_request){.url = url, .timeout_ms = 300}, &response,
+                                      &err),
+                         -1);
         if (err.class_ != table[i].class_ || strcmp(err.reason, table[i].reason) != 0)
-            fail_msg("case %zu: expected %s %s, found %s %s: %s", i, err_class_name(table[i].class_), table[i].reason, err_class_name(err.class_), err.reason, err.msg);
+            fail_msg("case %zu: expected %s %s, found %s %s: %s", i, err_class_name(table[i].class_),
+                     table[i].reason, err_class_name(err.class_), err.reason, err.msg);
         (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
     }
@@ -290,7 +314,8 @@ static void blocking_failures_have_their_class(void **state)
     assert_int_equal(err_exit_code(&err), EXITCODE_CONFIG);
     err = ERR_INIT;
     http_response_release(&response);
-    assert_int_equal(http_perform(c, &(struct http_request){.url = "http://127.0.0.1:1/"}, &response, &err), -1);
+    assert_int_equal(http_perform(c, &(struct http_request){.url = "http://127.0.0.1:1/"}, &response, &err),
+                     -1);
     assert_int_equal(err.class_, ERR_RETRY);
 }
 
@@ -301,8 +326,12 @@ static void retry_after_is_seconds_or_a_date(void **state)
         const char *header;
         int64_t expected;
     } table[] = {
-        {"Retry-After: 3\n", 3000}, {"retry-after:  0\n", 0}, {"X: 1\n", -1}, {"Retry-After: soon\n", -1},
-        {"Retry-After: Thu, 01 Jan 1970 00:01:40 GMT\n", 40000}, {"Retry-After: Thu, 01 Jan 1970 00:00:40 GMT\n", 0},
+        {"Retry-After: 3\n", 3000},
+        {"retry-after:  0\n", 0},
+        {"X: 1\n", -1},
+        {"Retry-After: soon\n", -1},
+        {"Retry-After: Thu, 01 Jan 1970 00:01:40 GMT\n", 40000},
+        {"Retry-After: Thu, 01 Jan 1970 00:00:40 GMT\n", 0},
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         _cleanup_http_response_ struct http_response r;

@@ -11,10 +11,10 @@
 #include "common/base/buf.h"
 #include "common/http/loop.h"
 
-#define ok(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, err.msg);                                                    \
+#define ok(call)                                \
+    do {                                        \
+        if ((call) < 0)                         \
+            fail_msg("%s: %s", #call, err.msg); \
     } while (0)
 
 static struct buf seen = {.max = 1000};

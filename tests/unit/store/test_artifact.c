@@ -18,10 +18,10 @@ struct fixture {
     struct store *store;
 };
 
-#define ok(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, err.msg);                                                    \
+#define ok(call)                                \
+    do {                                        \
+        if ((call) < 0)                         \
+            fail_msg("%s: %s", #call, err.msg); \
     } while (0)
 
 static void write_file(const char *dir, const char *name, const char *text)
@@ -88,7 +88,10 @@ static void the_manifest_is_canonical_and_its_digest_is_known(void **state)
     sha256_hex("shared bytes", 12, shared);
     _cleanup_buf_ struct buf filled = BUF_INIT(10000);
     for (const char *p = expected; *p;) {
-        const char *value = strncmp(p, "\"EX\"", 4) == 0 ? ex : strncmp(p, "\"BEE\"", 5) == 0 ? bee : strncmp(p, "\"SHARED\"", 8) == 0 ? shared : NULL;
+        const char *value = strncmp(p, "\"EX\"", 4) == 0       ? ex
+                            : strncmp(p, "\"BEE\"", 5) == 0    ? bee
+                            : strncmp(p, "\"SHARED\"", 8) == 0 ? shared
+                                                               : NULL;
         if (!value) {
             (void)buf_addc(&filled, *p++);
             continue;
@@ -126,7 +129,8 @@ static void publish_load_fetch_gives_the_files(void **state)
     _cleanup_free_ char *key = artifact_file_key("runs/1", &b->files[2]);
     _cleanup_free_ char *expected = xasprintf("shared/sha256/%s", b->files[2].sha256);
     assert_string_equal(key, expected);
-    ok(artifact_fetch(f->store, "runs/1/validate/g0/a1/snapshot", b, "a/", in, &err)); /* again: replaces the links */
+    ok(artifact_fetch(f->store, "runs/1/validate/g0/a1/snapshot", b, "a/", in,
+                      &err)); /* again: replaces the links */
 }
 
 static void shared_files_are_stored_once(void **state)
@@ -152,7 +156,8 @@ static void expect_missing(int r, const struct err *err)
 {
     assert_int_equal(r, -1);
     if (err_exit_code(err) != 66 || strcmp(err->reason, "artifact-missing") != 0)
-        fail_msg("expected exit 66 artifact-missing, found exit %d %s: %s", err_exit_code(err), err->reason, err->msg);
+        fail_msg("expected exit 66 artifact-missing, found exit %d %s: %s", err_exit_code(err), err->reason,
+                 err->msg);
 }
 
 static void damage_is_artifact_missing_for_the_consumer(void **state)
@@ -180,10 +185,12 @@ static void damage_is_artifact_missing_for_the_consumer(void **state)
 
 static void equal_content_from_elsewhere_has_an_equal_digest(void **state)
 {
-    static const char here[] = "{\"source\": {\"uri\": \"s3://a/b\", \"window\": 30}, \"checks\": [{\"sql\": \"x\"}], \"registry\": {\"url\": \"s3://m\"},"
-                               "\"volume\": {\"baseline\": \"s3://a/b@0123\", \"tolerance\": 0.2}, \"signingSecret\": \"k\"}";
-    static const char there[] = "{\"checks\": [{\"sql\": \"x\"}], \"source\": {\"uri\": \"file:///data\"}, \"volume\": {\"tolerance\": 0.2,"
-                                "\"baseline\": \"file:///data/b@0123\"}}";
+    static const char here[] =
+        "{\"source\": {\"uri\": \"s3://a/b\", \"window\": 30}, \"checks\": [{\"sql\": \"x\"}], \"registry\": {\"url\": \"s3://m\"},"
+        "\"volume\": {\"baseline\": \"s3://a/b@0123\", \"tolerance\": 0.2}, \"signingSecret\": \"k\"}";
+    static const char there[] =
+        "{\"checks\": [{\"sql\": \"x\"}], \"source\": {\"uri\": \"file:///data\"}, \"volume\": {\"tolerance\": 0.2,"
+        "\"baseline\": \"file:///data/b@0123\"}}";
     (void)state;
     struct err err = ERR_INIT;
     _cleanup_json_ cJSON *a = cJSON_Parse(here);
@@ -195,7 +202,8 @@ static void equal_content_from_elsewhere_has_an_equal_digest(void **state)
     ok(json_canonical(x, &s, &err));
     ok(json_canonical(y, &t, &err));
     assert_string_equal(buf_str(&s), buf_str(&t));
-    assert_string_equal(buf_str(&s), "{\"checks\":[{\"sql\":\"x\"}],\"volume\":{\"baseline\":\"@0123\",\"tolerance\":0.2}}");
+    assert_string_equal(
+        buf_str(&s), "{\"checks\":[{\"sql\":\"x\"}],\"volume\":{\"baseline\":\"@0123\",\"tolerance\":0.2}}");
     assert_non_null(cJSON_GetObjectItem(a, "source")); /* the original is untouched */
 }
 
@@ -208,14 +216,24 @@ static void bad_manifests_are_refused(void **state)
     } table[] = {
         {"", ""},
         {"[]", "not a JSON object"},
-        {"{\"config\":{},\"files\":[],\"inputs\":{},\"type\":\"x\",\"version\":2}", "version: expected 1, found 2"},
+        {"{\"config\":{},\"files\":[],\"inputs\":{},\"type\":\"x\",\"version\":2}",
+         "version: expected 1, found 2"},
         {"{\"config\":{},\"files\":[],\"inputs\":{},\"type\":\"x\",\"version\":1} ", "canonical"},
         {"{\"config\":{},\"files\":[],\"inputs\":{},\"type\":\"x\",\"uri\":\"y\",\"version\":1}", "uri"},
-        {"{\"config\":{},\"files\":[{\"name\":\"../x\",\"sha256\":\"" SHA "\",\"size\":\"1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}", "safe relative name"},
-        {"{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"abc\",\"size\":\"1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}", "64 lower-case hex digits"},
-        {"{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"" SHA "\",\"size\":1}],\"inputs\":{},\"type\":\"x\",\"version\":1}", "as a string"},
-        {"{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"" SHA "\",\"size\":\"-1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}", "0 or more"},
-        {"{\"config\":{},\"files\":[{\"name\":\"b\",\"sha256\":\"" SHA "\",\"size\":\"1\"},{\"name\":\"a\",\"sha256\":\"" SHA "\",\"size\":\"1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}",
+        {"{\"config\":{},\"files\":[{\"name\":\"../x\",\"sha256\":\"" SHA
+         "\",\"size\":\"1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}",
+         "safe relative name"},
+        {"{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"abc\",\"size\":\"1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}",
+         "64 lower-case hex digits"},
+        {"{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"" SHA
+         "\",\"size\":1}],\"inputs\":{},\"type\":\"x\",\"version\":1}",
+         "as a string"},
+        {"{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"" SHA
+         "\",\"size\":\"-1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}",
+         "0 or more"},
+        {"{\"config\":{},\"files\":[{\"name\":\"b\",\"sha256\":\"" SHA
+         "\",\"size\":\"1\"},{\"name\":\"a\",\"sha256\":\"" SHA
+         "\",\"size\":\"1\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}",
          "does not sort after"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -223,10 +241,13 @@ static void bad_manifests_are_refused(void **state)
         struct artifact *a;
         assert_int_equal(artifact_manifest_parse(table[i].text, strlen(table[i].text), &a, &err), -1);
         if (!strstr(err.msg, table[i].says))
-            fail_msg("%s: expected a message with \"%s\", found \"%s\"", table[i].text, table[i].says, err.msg);
+            fail_msg("%s: expected a message with \"%s\", found \"%s\"", table[i].text, table[i].says,
+                     err.msg);
     }
     struct err err = ERR_INIT;
-    static const char good[] = "{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"" SHA "\",\"size\":\"9007199254740993\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}";
+    static const char good[] =
+        "{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"" SHA
+        "\",\"size\":\"9007199254740993\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}";
     _cleanup_artifact_ struct artifact *a = NULL;
     ok(artifact_manifest_parse(good, strlen(good), &a, &err));
     assert_true(a->files[0].size == 9007199254740993);

@@ -24,10 +24,10 @@ struct fixture {
     struct store *store;
 };
 
-#define ok(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, err.msg);                                                    \
+#define ok(call)                                \
+    do {                                        \
+        if ((call) < 0)                         \
+            fail_msg("%s: %s", #call, err.msg); \
     } while (0)
 
 static struct store *open_store(const char *url)
@@ -61,12 +61,13 @@ static int teardown(void **state)
     return 0;
 }
 
-static void expect_error(int r, const struct err *err, enum err_class class_, int exit_code, const char *reason)
+static void expect_error(int r, const struct err *err, enum err_class class_, int exit_code,
+                         const char *reason)
 {
     assert_int_equal(r, -1);
     if (err->class_ != class_ || err_exit_code(err) != exit_code || strcmp(err->reason, reason) != 0)
-        fail_msg("expected %s, exit %d, reason %s; found %s, exit %d, reason %s: %s", err_class_name(class_), exit_code, reason,
-                 err_class_name(err->class_), err_exit_code(err), err->reason, err->msg);
+        fail_msg("expected %s, exit %d, reason %s; found %s, exit %d, reason %s: %s", err_class_name(class_),
+                 exit_code, reason, err_class_name(err->class_), err_exit_code(err), err->reason, err->msg);
 }
 
 static void put_then_get_gives_the_bytes(void **state)
@@ -98,14 +99,16 @@ static void missing_objects_are_not_found_with_exit_66(void **state)
     size_t len;
     struct store_object o;
     struct err err = ERR_INIT;
-    expect_error(store_get(f->store, "none", 10, &data, &len, NULL, &err), &err, ERR_NOTFOUND, 66, "not-found");
+    expect_error(store_get(f->store, "none", 10, &data, &len, NULL, &err), &err, ERR_NOTFOUND, 66,
+                 "not-found");
     err = ERR_INIT;
     expect_error(store_head(f->store, "none", &o, &err), &err, ERR_NOTFOUND, 66, "not-found");
     err = ERR_INIT;
     expect_error(store_get_range(f->store, "none", 0, 1, &byte, &err), &err, ERR_NOTFOUND, 66, "not-found");
     err = ERR_INIT;
     ok(store_put(f->store, "dir/x", "1", 1, STORE_ALWAYS, NULL, NULL, &err));
-    expect_error(store_head(f->store, "dir", &o, &err), &err, ERR_NOTFOUND, 66, "not-found"); /* a directory is no object */
+    expect_error(store_head(f->store, "dir", &o, &err), &err, ERR_NOTFOUND, 66,
+                 "not-found"); /* a directory is no object */
     err = ERR_INIT;
     expect_error(store_head(f->store, "dir/x/y", &o, &err), &err, ERR_NOTFOUND, 66, "not-found");
     err = ERR_INIT;
@@ -129,10 +132,12 @@ static void maxima_and_short_ranges_are_errors(void **state)
 static void unsafe_keys_are_refused(void **state)
 {
     struct fixture *f = *state;
-    const char *keys[] = {"", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "a\\b", "a\nb", ".trainyard/locks/00"};
+    const char *keys[] = {"",     "/etc/passwd",        "../x", "a/../b", "a//b", "a/", "a\\b",
+                          "a\nb", ".trainyard/locks/00"};
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         struct err err = ERR_INIT;
-        expect_error(store_put(f->store, keys[i], "x", 1, STORE_ALWAYS, NULL, NULL, &err), &err, ERR_INVALID, 65, "store-key");
+        expect_error(store_put(f->store, keys[i], "x", 1, STORE_ALWAYS, NULL, NULL, &err), &err, ERR_INVALID,
+                     65, "store-key");
     }
 }
 
@@ -142,13 +147,16 @@ static void if_none_loses_with_exists_and_if_match_with_conflict(void **state)
     struct err err = ERR_INIT;
     char first[STORE_ETAG_MAX], second[STORE_ETAG_MAX];
     ok(store_put(f->store, "doc", "1", 1, STORE_IF_NONE, NULL, first, &err));
-    expect_error(store_put(f->store, "doc", "2", 1, STORE_IF_NONE, NULL, NULL, &err), &err, ERR_EXISTS, 70, "exists");
+    expect_error(store_put(f->store, "doc", "2", 1, STORE_IF_NONE, NULL, NULL, &err), &err, ERR_EXISTS, 70,
+                 "exists");
     err = ERR_INIT;
     ok(store_put(f->store, "doc", "3", 1, STORE_IF_MATCH, first, second, &err));
     assert_string_not_equal(first, second);
-    expect_error(store_put(f->store, "doc", "4", 1, STORE_IF_MATCH, first, NULL, &err), &err, ERR_CONFLICT, 75, "conflict");
+    expect_error(store_put(f->store, "doc", "4", 1, STORE_IF_MATCH, first, NULL, &err), &err, ERR_CONFLICT,
+                 75, "conflict");
     err = ERR_INIT;
-    expect_error(store_put(f->store, "other", "4", 1, STORE_IF_MATCH, first, NULL, &err), &err, ERR_CONFLICT, 75, "conflict");
+    expect_error(store_put(f->store, "other", "4", 1, STORE_IF_MATCH, first, NULL, &err), &err, ERR_CONFLICT,
+                 75, "conflict");
     err = ERR_INIT;
     _cleanup_free_ char *data = NULL;
     ok(store_get(f->store, "doc", 10, &data, NULL, NULL, &err));
@@ -188,7 +196,8 @@ static void files_are_verified_both_ways(void **state)
     err = ERR_INIT;
     expect_error(store_get_file(f->store, "x", out, NULL, 8, NULL, &err), &err, ERR_TERMINAL, 74, "checksum");
     err = ERR_INIT;
-    expect_error(store_get_file(f->store, "x", out, NULL, -1, "\"other\"", &err), &err, ERR_CONFLICT, 75, "source-changed");
+    expect_error(store_get_file(f->store, "x", out, NULL, -1, "\"other\"", &err), &err, ERR_CONFLICT, 75,
+                 "source-changed");
     err = ERR_INIT;
     ok(store_head(f->store, "x", &o, &err));
     ok(store_get_file(f->store, "x", out, good, 7, o.etag, &err));

@@ -88,8 +88,10 @@ static void published_examples_are_reproduced(void **state)
         _cleanup_buf_ struct buf expected = BUF_INIT(4096);
         char date[SIGV4_DATE_MAX];
         assert_int_equal(sigv4_sign(&r, &found, date, &err), 0);
-        (void)buf_addf(&expected, "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=%s,Signature=%s",
-                       v->signed_headers, v->signature);
+        (void)buf_addf(
+            &expected,
+            "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=%s,Signature=%s",
+            v->signed_headers, v->signature);
         assert_string_equal(date, "20130524T000000Z");
         if (strcmp(buf_str(&found), buf_str(&expected)) != 0)
             fail_msg("%s:\nexpected %s\nfound    %s", v->name, buf_str(&expected), buf_str(&found));
@@ -107,18 +109,30 @@ static void the_put_example_hashes_its_own_payload(void **state)
 static void queries_are_sorted_after_encoding(void **state)
 {
     (void)state;
-    static const struct sigv4_pair query[] = {{"prefix", "a b/ü+~"}, {"list-type", "2"}, {"continuation-token", "x=="}, {"a", ""}};
+    static const struct sigv4_pair query[] = {{"prefix", "a b/ü+~"},
+                                              {"list-type", "2"},
+                                              {"continuation-token", "x=="},
+                                              {"a", ""}};
     _cleanup_buf_ struct buf found = BUF_INIT(1000);
     assert_int_equal(sigv4_query(query, 4, &found), 0);
-    assert_string_equal(buf_str(&found), "a=&continuation-token=x%3D%3D&list-type=2&prefix=a%20b%2F%C3%BC%2B~");
+    assert_string_equal(buf_str(&found),
+                        "a=&continuation-token=x%3D%3D&list-type=2&prefix=a%20b%2F%C3%BC%2B~");
 }
 
 static void header_values_are_trimmed_and_folded(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    struct sigv4_request r = {.method = "GET", .host = "h", .path = "/", .payload_sha256 = EMPTY, .region = "r", .service = "s3", .access_key_id = "k",
-                              .secret_access_key = "s", .time_ms = 0, .n_headers = 1};
+    struct sigv4_request r = {.method = "GET",
+                              .host = "h",
+                              .path = "/",
+                              .payload_sha256 = EMPTY,
+                              .region = "r",
+                              .service = "s3",
+                              .access_key_id = "k",
+                              .secret_access_key = "s",
+                              .time_ms = 0,
+                              .n_headers = 1};
     const struct sigv4_pair plain = {"x-a", "1 2"}, spaced = {"X-A", "  1   2 "};
     _cleanup_buf_ struct buf a = BUF_INIT(1000);
     _cleanup_buf_ struct buf b = BUF_INIT(1000);

@@ -31,7 +31,8 @@ static void good_urls(void **state)
         if (uri_parse(table[i].text, &u, &err) < 0)
             fail_msg("%s: %s", table[i].text, err.msg);
         assert_int_equal(u.local, table[i].local);
-        if (!text_equal(u.path, table[i].path) || !text_equal(u.bucket, table[i].bucket) || !text_equal(u.prefix, table[i].prefix))
+        if (!text_equal(u.path, table[i].path) || !text_equal(u.bucket, table[i].bucket) ||
+            !text_equal(u.prefix, table[i].prefix))
             fail_msg("%s: found path %s, bucket %s, prefix %s", table[i].text, u.path, u.bucket, u.prefix);
     }
 }
@@ -39,8 +40,20 @@ static void good_urls(void **state)
 static void bad_urls(void **state)
 {
     (void)state;
-    static const char *const table[] = {"", "/data", "file:/data", "file://host/data", "file://", "s3:bucket", "s3://", "s3://ab", "s3://Bucket/x", "s3://-bucket", "s3://bucket/../x",
-                                        "s3://bucket/a//b", "https://x/y", "gs://bucket/x"};
+    static const char *const table[] = {"",
+                                        "/data",
+                                        "file:/data",
+                                        "file://host/data",
+                                        "file://",
+                                        "s3:bucket",
+                                        "s3://",
+                                        "s3://ab",
+                                        "s3://Bucket/x",
+                                        "s3://-bucket",
+                                        "s3://bucket/../x",
+                                        "s3://bucket/a//b",
+                                        "https://x/y",
+                                        "gs://bucket/x"};
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         struct err err = ERR_INIT;
         struct uri u = {0};
@@ -64,6 +77,7 @@ static void encoding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(good_urls), cmocka_unit_test(bad_urls), cmocka_unit_test(encoding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(good_urls), cmocka_unit_test(bad_urls),
+                                       cmocka_unit_test(encoding)};
     return cmocka_run_group_tests_name("uri", tests, NULL, NULL);
 }

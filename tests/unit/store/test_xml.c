@@ -25,7 +25,11 @@ static void scan(const char *text, struct buf *out)
             (void)buf_adds(out, ".");
             return;
         }
-        (void)buf_addf(out, event == XML_START ? "<%s>" : event == XML_END ? "</%s>" : "[%s]", event == XML_TEXT ? buf_str(&x.value) : xml_name(&x));
+        (void)buf_addf(out,
+                       event == XML_START ? "<%s>"
+                       : event == XML_END ? "</%s>"
+                                          : "[%s]",
+                       event == XML_TEXT ? buf_str(&x.value) : xml_name(&x));
     }
 }
 
@@ -53,8 +57,32 @@ static void broken_documents_are_errors(void **state)
 {
     (void)state;
     static const char *const table[] = {
-        "", " ", "x", "<", "<a", "<a>", "<a", "<a>t", "<a></b>", "<a></a", "<a></a><b/>", "<a/>x", "</a>", "<!DOCTYPE a><a/>", "<a><!ENTITY></a>",
-        "<a>&nope;</a>", "<a>&#0;</a>", "<a>&#xD800;</a>", "<a>&#x110000;</a>", "<a>&#;</a>", "<a>&#12", "<a><!-- ", "<a><![CDATA[x</a>", "<a x='1></a>", "< a/>", "<a><b</a>",
+        "",
+        " ",
+        "x",
+        "<",
+        "<a",
+        "<a>",
+        "<a",
+        "<a>t",
+        "<a></b>",
+        "<a></a",
+        "<a></a><b/>",
+        "<a/>x",
+        "</a>",
+        "<!DOCTYPE a><a/>",
+        "<a><!ENTITY></a>",
+        "<a>&nope;</a>",
+        "<a>&#0;</a>",
+        "<a>&#xD800;</a>",
+        "<a>&#x110000;</a>",
+        "<a>&#;</a>",
+        "<a>&#12",
+        "<a><!-- ",
+        "<a><![CDATA[x</a>",
+        "<a x='1></a>",
+        "< a/>",
+        "<a><b</a>",
         "<a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a>",
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -68,7 +96,8 @@ static void broken_documents_are_errors(void **state)
 static void elements_are_found_by_path(void **state)
 {
     (void)state;
-    static const char doc[] = "<Error><Code>SlowDown</Code><Message>Please &amp; wait</Message><Inner><Code>other</Code></Inner></Error>";
+    static const char doc[] =
+        "<Error><Code>SlowDown</Code><Message>Please &amp; wait</Message><Inner><Code>other</Code></Inner></Error>";
     char value[64];
     assert_true(xml_find(doc, strlen(doc), "Error/Code", value, sizeof value));
     assert_string_equal(value, "SlowDown");
