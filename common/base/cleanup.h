@@ -39,12 +39,14 @@ DEFINE_CLEANUP(DIR *, closedir);
 #define _cleanup_dir_ CLEANUP(closedir_cleanup)
 
 /* Hands a pointer or descriptor over: the variable keeps NULL (or -1). */
+#ifndef steal_ptr /* cppcheck, which cannot parse this one, brings its own */
 #define steal_ptr(p)                    \
     ({                                  \
         __typeof__(p) steal_tmp_ = (p); \
         (p) = NULL;                     \
         steal_tmp_;                     \
     })
+#endif
 static inline int steal_fd(int *fd)
 {
     int tmp = *fd;

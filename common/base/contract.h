@@ -56,6 +56,6 @@
 
 /* Fields of a config that say where something is, not what: in no artifact's manifest and in no cache key. A list of string
  * literals for an initialiser. */
-#define LOCATION_FIELDS                                                                                                              \
-    "source", "reference", "references", "referenceTables", "store", "registry", "uri", "url", "path", "endpoint", "credentialsSecret", \
-        "signingSecret", "caBundle"
+#define LOCATION_FIELDS                                                                                \
+    "source", "reference", "references", "referenceTables", "store", "registry", "uri", "url", "path", \
+        "endpoint", "credentialsSecret", "signingSecret", "caBundle"
