@@ -212,7 +212,7 @@ void control_approve(struct planning *pl, size_t s)
         given++;
         last = &pl->run->approvals[i];
     }
-    if (item->state != STATE_AWAITING_APPROVAL || given <= item->attempt)
+    if (!last || item->state != STATE_AWAITING_APPROVAL || given <= item->attempt)
         return;
     item->attempt = given;
     item->state = STATE_SUCCEEDED;

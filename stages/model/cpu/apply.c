@@ -54,6 +54,7 @@ static void update_floats(const struct update *u, float *w, float *m, float *v, 
         u->kn->momentum(w, m, g, n, (float)u->lr, (float)u->o->momentum, (float)u->o->weight_decay, (float)u->scale);
         break;
     case OPTIMIZER_ROWWISE_ADAGRAD: /* one sum a row: m is it */
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): this kind has m, see optimizer state */
         *m += u->kn->sumsq(g, n, (float)u->scale) / (float)n;
         u->kn->sgd(w, g, n, (float)(u->lr / (sqrt((double)*m) + u->o->eps)), 0, (float)u->scale);
         break;
