@@ -38,4 +38,6 @@ enum {
     LIMIT_PROGRESS_BYTES = 4096, /* one progress POST */
     LIMIT_WORKERS = 1024,
     LIMIT_FINDINGS = 200,
+    LIMIT_RUN_RECORD_BYTES = 4 * 1024 * 1024, /* a local run's run.json */
+    LIMIT_KNOWN_STORES = 50,                  /* remembered on this machine */
 };

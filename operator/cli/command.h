@@ -1,0 +1,72 @@
+/* The commands of `trainyard` and what several of them share. Each cmd_<name>.c holds one command: its option table and its run(). */
+#pragma once
+
+#include "common/base/cli.h"
+#include "common/base/err.h"
+#include "operator/cli/location.h"
+#include "operator/cli/record.h"
+#include "operator/pipeline/pipeline.h"
+
+/* Exit codes beside those of sysexits.h (common/base/err.h). */
+enum {
+    EXIT_RUN_FAILED = 1,
+    EXIT_RUN_STOPPED = 130, /* as a shell reports an interrupted command */
+};
+
+extern const struct cli_command command_trainyard;
+extern const struct cli_command command_run, command_lint, command_plan, command_get, command_logs,
+    command_restart, command_models;
+/* Not listed in help: what the documentation is made with, and the process that drives one container step. */
+extern const struct cli_command command_docs, command_container_step;
+
+/* Option rows that mean the same everywhere; `type` is the command's struct of values. */
+#define COMMAND_OPTION_STORE(type)                                                                                       \
+    {                                                                                                                    \
+        .name = "store", .short_name = 's', .kind = CLI_STRING, .metavar = "URI",                                        \
+        .offset = offsetof(type, store), .env = "TRAINYARD_STORE",                                                       \
+        .help =                                                                                                          \
+            "Where artifacts live: a path, file:///path or s3://bucket/prefix. Overrides the manifest's spec.store.url." \
+    }
+#define COMMAND_OPTION_REGISTRY(type)                                                                 \
+    {                                                                                                 \
+        .name = "registry", .kind = CLI_STRING, .metavar = "URI", .offset = offsetof(type, registry), \
+        .env = "TRAINYARD_REGISTRY",                                                                  \
+        .help = "Where models are registered, if not in the store. Overrides spec.registry.url."      \
+    }
+#define COMMAND_OPTION_SECRET(type)                                                                                                                                    \
+    {                                                                                                                                                                  \
+        .name = "secret", .kind = CLI_LIST, .metavar = "NAME=DIR", .offset = offsetof(type, secrets),                                                                  \
+        .help =                                                                                                                                                        \
+            "A Secret that the manifest names, as a directory with one file a key. Without it, store credentials are taken from the AWS_* variables. May be repeated." \
+    }
+#define COMMAND_OPTION_OUTPUT(type)                                                              \
+    {                                                                                            \
+        .name = "output", .short_name = 'o', .kind = CLI_STRING, .metavar = "FORMAT",            \
+        .offset = offsetof(type, output), .fallback = "text", .choices = command_output_formats, \
+        .help = "text for people, json for programs."                                            \
+    }
+extern const char *const command_output_formats[];
+
+/* A manifest as read from a file ("-": standard input). */
+struct manifest {
+    char *name, *text;
+    size_t len;
+    struct pipeline *pipeline;
+};
+void manifest_release(struct manifest *m);
+#define _cleanup_manifest_ CLEANUP(manifest_release)
+/* Reads and decodes. Findings go to stderr as file:line: path: message, warnings too; errors: exit 78. */
+int manifest_load(const char *path, struct manifest *ret, struct err *err);
+int manifest_read(const char *path, struct manifest *ret, struct err *err);
+/* "file:line: path: message" */
+void manifest_print_findings(const char *name, const struct findings *f, bool errors_only);
+bool manifest_is_file(const char *argument); /* rather than the name of a run */
+
+/* "k=v" items → run_param array; caller frees with params_free. */
+int command_parse_params(const struct cli_list *items, struct run_param **ret, struct err *err);
+void command_free_params(struct run_param *params, size_t n);
+
+/* Prints JSON, pretty, to stdout. */
+int command_print_json(const cJSON *value, struct err *err);
+int command_print(const struct buf *text, struct err *err);
+const char *command_user(void); /* who does this: $USER, $LOGNAME or the uid's name */
