@@ -49,3 +49,15 @@ bench-train: all ## training beside PyTorch CPU DDP
 bench-store: all ## artifact transfer beside boto3's transfer manager
 	@tests/tools/deps.sh test bench
 	@$(TRAINYARD_CACHE)/bench-venv-1/bin/python tests/bench/store/bench.py
+
+# Instrumented builds of our code; libraries are not ours to instrument, so what happens inside them is suppressed by name.
+SUPPRESSIONS := $(CURDIR)/tests/harness
+.PHONY: sanitize sanitized-tests
+sanitize: ## unit tests and the pipeline once under SANITIZE=address|undefined|thread
+	@test -n "$(SANITIZE)" || { echo "sanitize: say which: SANITIZE=address, undefined or thread" >&2; exit 64; }
+	@$(MAKE) --no-print-directory all unit-tests
+	@ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$(SUPPRESSIONS)/lsan.supp:print_suppressions=0 \
+	    TSAN_OPTIONS=suppressions=$(SUPPRESSIONS)/tsan.supp UBSAN_OPTIONS=print_stacktrace=1 \
+	    tests/harness/sum.sh \
+	    "unit tests ($(SANITIZE)): $(MAKE) --no-print-directory test-unit" \
+	    "pipeline ($(SANITIZE)): python3 tests/demo/once.py"
