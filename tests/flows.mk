@@ -52,7 +52,7 @@ bench-store: all ## artifact transfer beside boto3's transfer manager
 
 # Instrumented builds of our code; libraries are not ours to instrument, so what happens inside them is suppressed by name.
 SUPPRESSIONS := $(CURDIR)/tests/harness
-.PHONY: sanitize sanitized-tests
+.PHONY: sanitize
 sanitize: ## unit tests and the pipeline once under SANITIZE=address|undefined|thread
 	@test -n "$(SANITIZE)" || { echo "sanitize: say which: SANITIZE=address, undefined or thread" >&2; exit 64; }
 	@$(MAKE) --no-print-directory all unit-tests
