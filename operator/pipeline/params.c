@@ -173,7 +173,7 @@ static void add_escaped(struct buf *out, const char *s)
     }
 }
 
-static void add_list(struct buf *out, const cJSON *list, enum reference_use use)
+static int add_list(struct buf *out, const cJSON *list, enum reference_use use, struct err *err)
 {
     if (use == REFERENCE_SQL) {
         (void)buf_addc(out, '(');
@@ -182,16 +182,19 @@ static void add_list(struct buf *out, const cJSON *list, enum reference_use use)
             add_sql_json(out, item);
         }
         (void)buf_addc(out, ')');
-        return;
+        return 0;
     }
-    _cleanup_free_ char *text = cJSON_PrintUnformatted(list);
+    _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_CONFIG_BYTES);
+    if (json_canonical(list, &text, err) < 0)
+        return -1;
     if (use == REFERENCE_KUBERNETES)
-        add_escaped(out, text);
+        add_escaped(out, buf_str(&text));
     else
-        (void)buf_adds(out, text);
+        (void)buf_adds(out, buf_str(&text));
+    return 0;
 }
 
-static void add_value(struct buf *out, const struct expr_value *v, enum reference_use use)
+static int add_value(struct buf *out, const struct expr_value *v, enum reference_use use, struct err *err)
 {
     switch (v->type) {
     case EXPR_STRING:
@@ -201,16 +204,15 @@ static void add_value(struct buf *out, const struct expr_value *v, enum referenc
             add_escaped(out, v->string);
         else
             (void)buf_adds(out, v->string);
-        break;
+        return 0;
     case EXPR_NUMBER:
         add_number(out, v->number);
-        break;
+        return 0;
     case EXPR_BOOL:
         (void)buf_adds(out, v->boolean ? "true" : "false");
-        break;
+        return 0;
     default:
-        add_list(out, v->list, use);
-        break;
+        return add_list(out, v->list, use, err);
     }
 }
 
@@ -238,9 +240,8 @@ static int add_piece(struct buf *out, const struct reference_piece *piece, enum 
                         (int)(piece->len < 80 ? piece->len : 80), piece->text);
     } else {
         _cleanup_expr_value_ struct expr_value v = {0};
-        if (expr_eval(piece->expr, scope, &v, err) < 0)
+        if (expr_eval(piece->expr, scope, &v, err) < 0 || add_value(out, &v, use, err) < 0)
             return err_wrap(err, "%.*s", (int)(piece->len < 80 ? piece->len : 80), piece->text);
-        add_value(out, &v, use);
     }
     return 0;
 }
