@@ -67,7 +67,8 @@ static struct frame frame_of(const struct report_plot *p)
 
 static void settle(struct frame *f, const struct report_plot *p)
 {
-    include(p->threshold, &f->y_min, &f->y_max);
+    if (p->threshold != 0)
+        include(p->threshold, &f->y_min, &f->y_max);
     widen(&f->x_min, &f->x_max);
     widen(&f->y_min, &f->y_max);
     if (p->x_min != 0 || p->x_max != 0) {
@@ -115,7 +116,7 @@ static void begin(struct buf *b, const struct frame *f, const struct report_plot
         (void)buf_addf(b, "<path class=\"ax\" d=\"M%d %.1fH%d\"/>", LEFT, py(f, v), f->width - RIGHT);
         number_at(b, LEFT - 6, py(f, v) + 4, "end", v, step);
     }
-    if (isfinite(p->threshold))
+    if (isfinite(p->threshold) && p->threshold != 0)
         (void)buf_addf(b, "<path class=\"th\" d=\"M%d %.1fH%d\"/>", LEFT, py(f, p->threshold), f->width - RIGHT);
     if (p->x_label)
         text_at(b, (LEFT + f->width - RIGHT) / 2.0, f->height - 8, "middle", "", p->x_label);

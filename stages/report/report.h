@@ -72,9 +72,9 @@ struct report_plot {
     double x_min, x_max, y_min, y_max;     /* both 0: from the data */
     const char *const *x_ticks;            /* n_x_ticks labels for x = 0, 1, …; NULL: numbers */
     size_t n_x_ticks;
-    double threshold;                      /* a marked horizontal line; NaN: none (REPORT_PLOT sets it) */
+    double threshold;                      /* a marked horizontal line; 0 or NaN: none */
 };
-#define REPORT_PLOT(...) (&(const struct report_plot){.threshold = __builtin_nan(""), __VA_ARGS__})
+#define REPORT_PLOT(...) (&(const struct report_plot){__VA_ARGS__})
 void report_lines(struct report *r, const struct report_plot *plot, const struct report_series *series, size_t n_series);
 void report_scatter(struct report *r, const struct report_plot *plot, const struct report_series *series, size_t n_series);
 /* Grouped vertical bars: labels[n] on the x axis, the series' y values (x is ignored; low/high become error bars). */

@@ -139,6 +139,11 @@ void stage_value_string(struct stage_run *run, const char *name, const char *v)
     set_value(run, name, cJSON_CreateString(v));
 }
 
+const cJSON *stage_values(const struct stage_run *run)
+{
+    return run->values;
+}
+
 void stage_progress(struct stage_run *run, double fraction, const char *message, const cJSON *metrics)
 {
     progress_report(run->progress, fraction, message, metrics);

@@ -68,6 +68,9 @@ void stage_value_double(struct stage_run *run, const char *name, double v);
 void stage_value_bool(struct stage_run *run, const char *name, bool v);
 void stage_value_string(struct stage_run *run, const char *name, const char *v);
 
+/* What was set so far; after a memo hit, what the earlier run had set. Borrowed. */
+const cJSON *stage_values(const struct stage_run *run);
+
 /* Never blocks, never fails the step; posted at most twice a second. `metrics` (may be NULL) is copied: name → number. */
 void stage_progress(struct stage_run *run, double fraction, const char *message, const cJSON *metrics);
 bool stage_stopping(const struct stage_run *run);
