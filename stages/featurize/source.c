@@ -199,6 +199,9 @@ static int list_files(const char *snapshot, struct buf *ret, struct err *err)
 {
     _cleanup_free_ char *data = fs_join(snapshot, "data");
     struct fs_list files = {0};
+    if (!fs_exists(data))
+        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "snapshot-empty",
+                        "%s: no such directory; expected a snapshot with data/*.parquet", data);
     if (fs_list_tree(data, &files, err) < 0)
         return err_wrap(err, "the snapshot's data");
     size_t n = 0;

@@ -23,8 +23,8 @@ struct transform {
     int64_t rows;
 };
 
-/* The table function that reads a file, by its name. */
-static int reader_of(const char *path, char **ret, struct err *err)
+/* The table function that reads a file, by the name it was given (which may be a link to another). */
+static int reader_of(const char *name, const char *path, char **ret, struct err *err)
 {
     static const struct {
         const char *suffix, *call;
@@ -40,7 +40,7 @@ static int reader_of(const char *path, char **ret, struct err *err)
     for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
         for (size_t k = 0; k < (i == 0 ? 1 : ARRAY_SIZE(packed)); k++) {
             _cleanup_free_ char *suffix = xasprintf("%s%s", readers[i].suffix, packed[k]);
-            if (!text_ends_with(path, suffix))
+            if (!text_ends_with(name, suffix))
                 continue;
             _cleanup_free_ char *quoted = table_quote_string(path);
             const char *place = strstr(readers[i].call, "%s");
@@ -51,7 +51,7 @@ static int reader_of(const char *path, char **ret, struct err *err)
     return err_fail(
         err, ERR_INVALID, EXITCODE_USAGE, "usage",
         "--in '%s': expected a name that ends in .parquet, .csv, .tsv, .json, .jsonl or .ndjson (the text forms also with .gz or .zst)",
-        path);
+        name);
 }
 
 static int check_texts(struct table *t, const struct featurespec *spec, struct err *err)
@@ -67,12 +67,12 @@ static int check_texts(struct table *t, const struct featurespec *spec, struct e
 }
 
 /* The file, with the spec's derived columns. */
-static int relation_of(struct table *t, const struct featurespec *spec, const char *path, char **ret,
-                       struct err *err)
+static int relation_of(struct table *t, const struct featurespec *spec, const char *name, const char *path,
+                       char **ret, struct err *err)
 {
     _cleanup_free_ char *reader = NULL;
     _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_BYTES);
-    if (reader_of(path, &reader, err) < 0)
+    if (reader_of(name, path, &reader, err) < 0)
         return -1;
     (void)buf_adds(&sql, "(SELECT *");
     const cJSON *item;
@@ -167,19 +167,19 @@ int transform_run(const struct transform_config *config, int64_t *ret_rows, stru
 {
     _cleanup_featurespec_ struct featurespec *spec = NULL;
     _cleanup_table_ struct table *table = NULL;
-    _cleanup_free_ char *relation = NULL;
-    const char *const readable[] = {config->in, NULL};
-    /* A single file may be named where directories are: the engine compares prefixes of paths. */
+    _cleanup_free_ char *relation = NULL, *path = realpath(config->in, NULL);
+    if (!path)
+        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "input-missing", "--in '%s': no such file",
+                        config->in);
+    _cleanup_free_ char *directory = xstrndup(path, (size_t)(strrchr(path, '/') - path) + 1);
+    const char *const readable[] = {directory, NULL};
     const struct table_config tc = {.scratch = config->scratch,
                                     .readable = readable,
                                     .memory_bytes = config->memory_bytes,
                                     .threads = config->threads};
-    if (!fs_exists(config->in))
-        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "input-missing", "--in '%s': no such file",
-                        config->in);
     if (featurespec_load(config->spec, &spec, err) < 0 || table_open(&tc, &table, err) < 0 ||
         table_lock(table, err) < 0 || check_texts(table, spec, err) < 0 ||
-        relation_of(table, spec, config->in, &relation, err) < 0)
+        relation_of(table, spec, config->in, path, &relation, err) < 0)
         return -1;
     struct transform t = {.spec = spec};
     int r = open_out(&t, config->out, err);
