@@ -72,7 +72,7 @@ static int relation_of(struct table *t, const struct featurespec *spec, const ch
 {
     _cleanup_free_ char *reader = NULL;
     _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_BYTES);
-    if (reader_of(name, path, &reader, err) < 0)
+    if (reader_of(given, path, &reader, err) < 0)
         return -1;
     (void)buf_adds(&sql, "(SELECT *");
     const cJSON *item;
