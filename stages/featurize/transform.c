@@ -67,7 +67,7 @@ static int check_texts(struct table *t, const struct featurespec *spec, struct e
 }
 
 /* The file, with the spec's derived columns. */
-static int relation_of(struct table *t, const struct featurespec *spec, const char *name, const char *path,
+static int relation_of(struct table *t, const struct featurespec *spec, const char *given, const char *path,
                        char **ret, struct err *err)
 {
     _cleanup_free_ char *reader = NULL;
