@@ -14,9 +14,7 @@
 #include "common/store/artifact-internal.h"
 
 /* Fields of a step's config that say where something is, not what: the same data from elsewhere is the same artifact. */
-static const char *const location_fields[] =
-    {"source", "reference", "references", "referenceTables",   "store",         "registry", "uri",
-     "url",    "path",      "endpoint",   "credentialsSecret", "signingSecret", "caBundle", NULL};
+static const char *const location_fields[] = {LOCATION_FIELDS, NULL};
 
 static bool is_location_field(const char *key)
 {
@@ -143,7 +141,7 @@ static int shared_exists(struct store *s, const char *key, const struct artifact
 }
 
 static int publish_file(struct store *s, const char *prefix, const char *dir, const struct artifact_file *f,
-                        struct err *err)
+                        bool move, struct err *err)
 {
     _cleanup_free_ char *key = artifact_file_key(prefix, f);
     _cleanup_free_ char *path = fs_join(dir, f->name);
@@ -152,25 +150,38 @@ static int publish_file(struct store *s, const char *prefix, const char *dir, co
         if (there < 0)
             return -1;
         if (there) {
-            if (store_is_local(s) && unlink(path) < 0 && errno != ENOENT)
+            if (move && store_is_local(s) && unlink(path) < 0 && errno != ENOENT)
                 return err_errno(err, errno, "cannot remove %s, which the store has already", path);
             return 0;
         }
     }
-    return store_put_file_moving(s, key, path, f->sha256, err);
+    return move ? store_put_file_moving(s, key, path, f->sha256, err)
+                : store_put_file(s, key, path, f->sha256, err);
 }
 
-int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a,
-                     struct err *err)
+static int publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a, bool move,
+                   struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_ARTIFACT_MANIFEST_BYTES);
     if (artifact_manifest_format(a, &text, err) < 0)
         return -1;
     for (size_t i = 0; i < a->n_files; i++)
-        if (publish_file(s, prefix, dir, &a->files[i], err) < 0)
+        if (publish_file(s, prefix, dir, &a->files[i], move, err) < 0)
             return err_wrap(err, "cannot publish %s", a->files[i].name);
     _cleanup_free_ char *key = xasprintf("%s/%s", prefix, ARTIFACT_MANIFEST);
     return store_put(s, key, buf_str(&text), text.len, STORE_ALWAYS, NULL, NULL, err);
+}
+
+int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a,
+                     struct err *err)
+{
+    return publish(s, prefix, dir, a, /* move= */ true, err);
+}
+
+int artifact_publish_copy(struct store *s, const char *prefix, const char *dir, const struct artifact *a,
+                          struct err *err)
+{
+    return publish(s, prefix, dir, a, /* move= */ false, err);
 }
 
 /* What a consumer finds gone or altered is one thing to the planner: re-run the producer. */

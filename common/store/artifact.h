@@ -46,6 +46,10 @@ int artifact_write_manifest(const char *dir, const struct artifact *a, struct er
 /* Uploads files (shared ones only if absent), verifies, then writes <prefix>/manifest.json. Consumes the files of dir on local stores. */
 int artifact_publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a,
                      struct err *err);
+/* The same, leaving the files of dir alone: for directories somebody goes on writing to. A file that changed since it was
+ * described is ERR_TERMINAL, reason "checksum", and no manifest is written. */
+int artifact_publish_copy(struct store *s, const char *prefix, const char *dir, const struct artifact *a,
+                          struct err *err);
 /* Reads and verifies the manifest against expect_digest (NULL: any); missing → exit 66, reason artifact-missing. */
 int artifact_load(struct store *s, const char *prefix, const char *expect_digest, struct artifact **ret,
                   struct err *err);
