@@ -251,7 +251,7 @@ static void print_shape(const cJSON *job, struct buf *out)
     if (gpu > 0)
         (void)buf_addf(out, ", %lld GPU%s", (long long)gpu, gpu == 1 ? "" : "s");
     if (int_of(job, "gpuInManifest") > 0)
-        (void)buf_addf(out, " (the manifest says %lld GPUs)", (long long)int_of(job, "gpuInManifest"));
+        (void)buf_addf(out, " (gpu: %lld in the manifest)", (long long)int_of(job, "gpuInManifest"));
     print_size(out, "memory", int_of(job, "memoryBytes"));
     print_size(out, "scratch", int_of(job, "scratchBytes"));
     if (int_of(job, "timeoutSeconds") > 0)

@@ -49,7 +49,8 @@ static void a_consumer_reads_where_the_producer_wrote(void **state)
     world_new_run(&w, "uid-2");
     world_plan(&w);
     _cleanup_free_ char *inputs = cJSON_PrintUnformatted(world_attempt(&w, "b", 0)->job.inputs);
-    assert_string_equal(inputs, "{\"i\":{\"digest\":\"" DIGEST_A "\",\"run\":\"uid-1\",\"step\":\"a\",\"restart\":0}}");
+    assert_string_equal(inputs, "{\"i\":{\"digest\":\"" DIGEST_A
+                                "\",\"run\":\"uid-1\",\"step\":\"a\",\"restart\":0}}");
     world_release(&w);
 }
 
@@ -71,10 +72,14 @@ static void a_miss_says_what_changed(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, "", "    - name: a\n      cache: {enabled: true}\n      container: {image: \"" IMAGE "\", args: [\"x\"], outputs: [o]}\n");
+    world_init(&w, "",
+               "    - name: a\n      cache: {enabled: true}\n      container: {image: \"" IMAGE
+               "\", args: [\"x\"], outputs: [o]}\n");
     run_to_the_end(&w);
     pipeline_free(w.pipeline);
-    w.pipeline = world_pipeline("", "    - name: a\n      cache: {enabled: true}\n      container: {image: \"" IMAGE "\", args: [\"y\"], outputs: [o]}\n");
+    w.pipeline =
+        world_pipeline("", "    - name: a\n      cache: {enabled: true}\n      container: {image: \"" IMAGE
+                           "\", args: [\"y\"], outputs: [o]}\n");
     world_new_run(&w, "uid-2");
     world_plan(&w);
     assert_state(&w, "a", 0, STATE_RUNNING);
@@ -123,10 +128,13 @@ static void what_may_not_be_cached_says_why(void **state)
         bool disabled;
         const char *note;
     } cases[] = {
-        {"a container must ask for it", STEP("a", ""), false, "not cached: cache.enabled: true is not written"},
-        {"an image must be pinned", "    - name: a\n      cache: {enabled: true}\n      container: {image: \"example.com/image:latest\"}\n", false,
-         "not-cached: image not pinned"},
-        {"the run may switch it off", STEP("a", CACHED), true, "not cached: the cache is switched off for this run"},
+        {"a container must ask for it", STEP("a", ""), false,
+         "not cached: cache.enabled: true is not written"},
+        {"an image must be pinned",
+         "    - name: a\n      cache: {enabled: true}\n      container: {image: \"example.com/image:latest\"}\n",
+         false, "not-cached: image not pinned"},
+        {"the run may switch it off", STEP("a", CACHED), true,
+         "not cached: the cache is switched off for this run"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct world w;
@@ -134,7 +142,8 @@ static void what_may_not_be_cached_says_why(void **state)
         w.options.cache_disabled = cases[i].disabled;
         run_to_the_end(&w);
         if (strcmp(world_item(&w, "a", 0)->cache_note, cases[i].note) != 0)
-            fail_msg("%s: \"%s\", expected \"%s\"", cases[i].says, world_item(&w, "a", 0)->cache_note, cases[i].note);
+            fail_msg("%s: \"%s\", expected \"%s\"", cases[i].says, world_item(&w, "a", 0)->cache_note,
+                     cases[i].note);
         assert_int_equal(cJSON_GetArraySize(w.cache), 0);
         world_release(&w);
     }
@@ -193,12 +202,15 @@ static void a_fan_out_has_one_entry(void **state)
 {
     (void)state;
     struct world w;
-    static const char steps[] = "    - name: a\n      cache: {enabled: true}\n      foreach: {items: [\"1\", \"2\", \"3\"]}\n"
-                                "      container: {image: \"" IMAGE "\", args: [\"$(item)\"], outputs: [o]}\n";
+    static const char steps[] =
+        "    - name: a\n      cache: {enabled: true}\n      foreach: {items: [\"1\", \"2\", \"3\"]}\n"
+        "      container: {image: \"" IMAGE "\", args: [\"$(item)\"], outputs: [o]}\n";
     world_init(&w, "", steps);
     run_to_the_end(&w);
     assert_int_equal(cJSON_GetArraySize(w.cache), 1);
-    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(cJSON_GetObjectItem(w.cache, "fanout.a"), "items")), 3);
+    assert_int_equal(cJSON_GetArraySize(
+                         cJSON_GetObjectItem(cJSON_GetObjectItem(w.cache, "fanout.a"), "items")),
+                     3);
     world_new_run(&w, "uid-2");
     world_plan(&w);
     assert_phase(&w, PHASE_SUCCEEDED);
@@ -225,7 +237,8 @@ static void the_least_recently_used_goes_first(void **state)
     assert_in_range(strlen(text), 800, 1000);
     const cJSON *entry;
     int n = cJSON_GetArraySize(cache);
-    cJSON_ArrayForEach(entry, cache) assert_in_range(cJSON_GetNumberValue(cJSON_GetObjectItem(entry, "used")), 100 - n, 99);
+    cJSON_ArrayForEach(entry, cache)
+        assert_in_range(cJSON_GetNumberValue(cJSON_GetObjectItem(entry, "used")), 100 - n, 99);
     assert_false(cache_bound(cache, 1000));
 }
 
@@ -251,14 +264,16 @@ static void use_is_noted_once_an_hour(void **state)
 {
     (void)state;
     struct plan p = {0};
-    _cleanup_json_ cJSON *cache = cJSON_Parse("{\"k\":{\"step\":\"s\",\"used\":0,\"record\":{\"created\":0}}}");
+    _cleanup_json_ cJSON *cache =
+        cJSON_Parse("{\"k\":{\"step\":\"s\",\"used\":0,\"record\":{\"created\":0}}}");
     struct cache_view v = {.cache = cache, .plan = &p};
     cache_touch(&v, "s", false, "k", 3599999);
     assert_int_equal(p.n_cache_updates, 0);
     cache_touch(&v, "s", false, "k", 3600000);
     assert_int_equal(p.n_cache_updates, 1);
     assert_true(cache_apply(cache, &p));
-    assert_int_equal(cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(cache, "k"), "used")), 3600000);
+    assert_int_equal(cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(cache, "k"), "used")),
+                     3600000);
     plan_release(&p);
 }
 

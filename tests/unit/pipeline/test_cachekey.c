@@ -15,19 +15,34 @@ struct key_case {
 
 static const struct key_case cases[] = {
     {"the one that all are compared with", CONFIG, INPUTS, 2, 1, "cpu", "avx2", ""},
-    {"the order of keys does not matter", "{\"epochs\":3,\"seed\":17,\"determinism\":{\"isa\":\"native\"},\"precision\":\"fp32\"}", INPUTS, 2, 1, "cpu", "avx2", ""},
-    {"where an input lies does not matter", CONFIG, "{\"f\":{\"digest\":\"d1\",\"run\":\"other\",\"step\":\"x\",\"restart\":4}}", 2, 1, "cpu", "avx2", ""},
-    {"location fields do not matter", "{\"seed\":17,\"epochs\":3,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"native\"},\"store\":\"s3://x\"}", INPUTS, 2, 1, "cpu", "avx2", ""},
-    {"a field of the config", "{\"seed\":17,\"epochs\":4,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"native\"}}", INPUTS, 2, 1, "cpu", "avx2", "config.epochs"},
-    {"a field that is gone", "{\"seed\":17,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"native\"}}", INPUTS, 2, 1, "cpu", "avx2", "config.epochs"},
-    {"an input's digest", CONFIG, "{\"f\":{\"digest\":\"d2\",\"run\":\"r1\",\"step\":\"features\",\"restart\":0}}", 2, 1, "cpu", "avx2", "inputs.f"},
-    {"a list where one was", CONFIG, "{\"f\":[{\"digest\":\"d1\",\"run\":\"r1\",\"step\":\"features\",\"index\":0,\"restart\":0}]}", 2, 1, "cpu", "avx2", "inputs.f"},
+    {"the order of keys does not matter",
+     "{\"epochs\":3,\"seed\":17,\"determinism\":{\"isa\":\"native\"},\"precision\":\"fp32\"}", INPUTS, 2, 1,
+     "cpu", "avx2", ""},
+    {"where an input lies does not matter", CONFIG,
+     "{\"f\":{\"digest\":\"d1\",\"run\":\"other\",\"step\":\"x\",\"restart\":4}}", 2, 1, "cpu", "avx2", ""},
+    {"location fields do not matter",
+     "{\"seed\":17,\"epochs\":3,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"native\"},\"store\":\"s3://x\"}",
+     INPUTS, 2, 1, "cpu", "avx2", ""},
+    {"a field of the config",
+     "{\"seed\":17,\"epochs\":4,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"native\"}}", INPUTS, 2, 1,
+     "cpu", "avx2", "config.epochs"},
+    {"a field that is gone", "{\"seed\":17,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"native\"}}",
+     INPUTS, 2, 1, "cpu", "avx2", "config.epochs"},
+    {"an input's digest", CONFIG,
+     "{\"f\":{\"digest\":\"d2\",\"run\":\"r1\",\"step\":\"features\",\"restart\":0}}", 2, 1, "cpu", "avx2",
+     "inputs.f"},
+    {"a list where one was", CONFIG,
+     "{\"f\":[{\"digest\":\"d1\",\"run\":\"r1\",\"step\":\"features\",\"index\":0,\"restart\":0}]}", 2, 1,
+     "cpu", "avx2", "inputs.f"},
     {"workers", CONFIG, INPUTS, 4, 1, "cpu", "avx2", "workers"},
     {"threads", CONFIG, INPUTS, 2, 2, "cpu", "avx2", "threads"},
     {"the device", CONFIG, INPUTS, 2, 1, "cuda", "avx2", "device"},
     {"the vector level of the machine class", CONFIG, INPUTS, 2, 1, "cpu", "avx512", "isa"},
-    {"precision", "{\"seed\":17,\"epochs\":3,\"precision\":\"bf16\",\"determinism\":{\"isa\":\"native\"}}", INPUTS, 2, 1, "cpu", "avx2", "precision, config.precision"},
-    {"a pin that says what native is here", "{\"seed\":17,\"epochs\":3,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"avx2\"}}", INPUTS, 2, 1, "cpu", "avx2", "config.determinism"},
+    {"precision", "{\"seed\":17,\"epochs\":3,\"precision\":\"bf16\",\"determinism\":{\"isa\":\"native\"}}",
+     INPUTS, 2, 1, "cpu", "avx2", "precision, config.precision"},
+    {"a pin that says what native is here",
+     "{\"seed\":17,\"epochs\":3,\"precision\":\"fp32\",\"determinism\":{\"isa\":\"avx2\"}}", INPUTS, 2, 1,
+     "cpu", "avx2", "config.determinism"},
 };
 
 static void compute(const struct key_case *c, char key[static DIGEST_HEX], cJSON **ret_parts)
@@ -35,7 +50,11 @@ static void compute(const struct key_case *c, char key[static DIGEST_HEX], cJSON
     struct err err = ERR_INIT;
     const struct step step = {.name = "train", .kind = STEP_TRAIN_DDP};
     const struct plan_options options = {.isa = c->isa};
-    struct job job = {.config = cJSON_Parse(c->config), .inputs = cJSON_Parse(c->inputs), .workers = c->workers, .threads = c->threads, .device = c->device};
+    struct job job = {.config = cJSON_Parse(c->config),
+                      .inputs = cJSON_Parse(c->inputs),
+                      .workers = c->workers,
+                      .threads = c->threads,
+                      .device = c->device};
     assert_non_null(job.config);
     assert_non_null(job.inputs);
     assert_ok(cachekey_compute(&step, &job, &options, key, ret_parts, &err), &err);
@@ -53,10 +72,12 @@ static void the_key_holds_what_makes_a_difference(void **state)
         compute(&cases[i], key, &parts);
         bool equal = strcmp(first, key) == 0;
         if (equal != (*cases[i].difference == '\0'))
-            fail_msg("%s: keys are %s, expected %s", cases[i].says, equal ? "equal" : "different", equal ? "different" : "equal");
+            fail_msg("%s: keys are %s, expected %s", cases[i].says, equal ? "equal" : "different",
+                     equal ? "different" : "equal");
         char *difference = cachekey_difference(parts, first_parts);
         if (strcmp(difference, cases[i].difference) != 0)
-            fail_msg("%s: difference \"%s\", expected \"%s\"", cases[i].says, difference, cases[i].difference);
+            fail_msg("%s: difference \"%s\", expected \"%s\"", cases[i].says, difference,
+                     cases[i].difference);
         free(difference);
         cJSON_Delete(parts);
     }
@@ -78,7 +99,9 @@ static void the_algorithm_version_is_part_of_it(void **state)
     char a[DIGEST_HEX], b[DIGEST_HEX];
     cJSON *pa = NULL, *pb = NULL;
     assert_ok(cachekey_compute(&step, &job, &(struct plan_options){0}, a, &pa, &err), &err);
-    assert_ok(cachekey_compute(&step, &job, &(struct plan_options){.algorithm_version = version_two}, b, &pb, &err), &err);
+    assert_ok(cachekey_compute(&step, &job, &(struct plan_options){.algorithm_version = version_two}, b, &pb,
+                               &err),
+              &err);
     assert_string_not_equal(a, b);
     _cleanup_free_ char *difference = cachekey_difference(pb, pa);
     assert_string_equal(difference, "algorithm");
@@ -113,20 +136,23 @@ static void which_steps_are_pure(void **state)
         enum step_kind kind;
         bool finally, pure;
     } kinds[] = {
-        {STEP_DATA_VALIDATE, false, false}, {STEP_FEATURIZE, false, true},  {STEP_TRAIN_DDP, false, true}, {STEP_EVALUATE, false, false},
-        {STEP_REGISTER, false, false},      {STEP_CONTAINER, false, true},  {STEP_APPROVAL, false, false}, {STEP_CONTAINER, true, false},
+        {STEP_DATA_VALIDATE, false, false}, {STEP_FEATURIZE, false, true}, {STEP_TRAIN_DDP, false, true},
+        {STEP_EVALUATE, false, false},      {STEP_REGISTER, false, false}, {STEP_CONTAINER, false, true},
+        {STEP_APPROVAL, false, false},      {STEP_CONTAINER, true, false},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct step s = {.kind = kinds[i].kind, .finally = kinds[i].finally};
         if (cachekey_is_pure(&s) != kinds[i].pure)
-            fail_msg("%s%s: pure %d, expected %d", step_kind_body_key(s.kind), s.finally ? " (finally)" : "", !kinds[i].pure, kinds[i].pure);
+            fail_msg("%s%s: pure %d, expected %d", step_kind_body_key(s.kind), s.finally ? " (finally)" : "",
+                     !kinds[i].pure, kinds[i].pure);
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SAYS("the key holds what makes a difference, and nothing else", the_key_holds_what_makes_a_difference),
+        SAYS("the key holds what makes a difference, and nothing else",
+             the_key_holds_what_makes_a_difference),
         SAYS("the algorithm version is part of it", the_algorithm_version_is_part_of_it),
         SAYS("many differences are counted", many_differences_are_counted),
         SAYS("only digests pin an image", only_digests_pin_an_image),

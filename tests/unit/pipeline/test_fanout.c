@@ -9,7 +9,9 @@ static void each_item_is_a_job(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, "", "    - name: a\n      foreach: {items: [\"x\", \"y\"]}\n      container: {image: \"" IMAGE "\", args: [\"$(item)\"]}\n");
+    world_init(&w, "",
+               "    - name: a\n      foreach: {items: [\"x\", \"y\"]}\n      container: {image: \"" IMAGE
+               "\", args: [\"$(item)\"]}\n");
     world_plan(&w);
     assert_int_equal(w.n_attempts, 2);
     assert_string_equal(w.attempts[0].job.name, "r-a-0-a1");
@@ -24,8 +26,9 @@ static void a_matrix_counts_its_last_axis_fastest(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, "", "    - name: a\n      matrix: {axes: {lr: [\"1\", \"2\"], net: [\"p\", \"q\"]}}\n"
-                       "      container: {image: \"" IMAGE "\", args: [\"$(matrix.lr)$(matrix.net)\"]}\n");
+    world_init(&w, "",
+               "    - name: a\n      matrix: {axes: {lr: [\"1\", \"2\"], net: [\"p\", \"q\"]}}\n"
+               "      container: {image: \"" IMAGE "\", args: [\"$(matrix.lr)$(matrix.net)\"]}\n");
     world_plan(&w);
     static const char *const expected[] = {"1p", "1q", "2p", "2q"};
     assert_int_equal(w.n_attempts, 4);
@@ -43,13 +46,18 @@ static void consumers_get_ordered_lists(void **state)
     world_init(&w, "", STEP("a", EACH("")) STEP("b", FROM("a")));
     world_plan(&w);
     for (int64_t i = 2; i >= 0; i--) /* the order of ends does not matter */
-        world_ends(&w, "a", i, 0, i == 1 ? "{\"outputs\":{\"o\":\"" DIGEST_B "\"},\"values\":{\"v\":2}}" : OK_MESSAGE);
+        world_ends(&w, "a", i, 0,
+                   i == 1 ? "{\"outputs\":{\"o\":\"" DIGEST_B "\"},\"values\":{\"v\":2}}" : OK_MESSAGE);
     _cleanup_free_ char *inputs = cJSON_PrintUnformatted(world_attempt(&w, "b", 0)->job.inputs);
-    assert_string_equal(inputs, "{\"i\":[{\"digest\":\"" DIGEST_A "\",\"run\":\"uid-1\",\"step\":\"a\",\"index\":0,\"restart\":0},"
-                                "{\"digest\":\"" DIGEST_B "\",\"run\":\"uid-1\",\"step\":\"a\",\"index\":1,\"restart\":0},"
-                                "{\"digest\":\"" DIGEST_A "\",\"run\":\"uid-1\",\"step\":\"a\",\"index\":2,\"restart\":0}]}");
+    assert_string_equal(inputs, "{\"i\":[{\"digest\":\"" DIGEST_A
+                                "\",\"run\":\"uid-1\",\"step\":\"a\",\"index\":0,\"restart\":0},"
+                                "{\"digest\":\"" DIGEST_B
+                                "\",\"run\":\"uid-1\",\"step\":\"a\",\"index\":1,\"restart\":0},"
+                                "{\"digest\":\"" DIGEST_A
+                                "\",\"run\":\"uid-1\",\"step\":\"a\",\"index\":2,\"restart\":0}]}");
     _cleanup_json_ cJSON *scope = jobspec_steps_scope(w.pipeline, &w.status);
-    _cleanup_free_ char *values = cJSON_PrintUnformatted(cJSON_GetObjectItem(cJSON_GetObjectItem(scope, "a"), "values"));
+    _cleanup_free_ char *values =
+        cJSON_PrintUnformatted(cJSON_GetObjectItem(cJSON_GetObjectItem(scope, "a"), "values"));
     assert_string_equal(values, "{\"v\":[1,2,1]}");
     world_release(&w);
 }
@@ -85,14 +93,16 @@ static void min_success_forgives_failures(void **state)
         {"all may", ", minSuccess: 0", 3, STATE_SUCCEEDED, PHASE_SUCCEEDED},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        char *steps = xasprintf(STEP("a", "      foreach: {items: [\"x\", \"y\", \"z\"]%s}\n"), cases[c].options);
+        char *steps =
+            xasprintf(STEP("a", "      foreach: {items: [\"x\", \"y\", \"z\"]%s}\n"), cases[c].options);
         struct world w;
         world_init(&w, "", steps);
         world_plan(&w);
         for (int64_t i = 0; i < 3; i++)
             world_ends(&w, "a", i, i < cases[c].failures ? 65 : 0, i < cases[c].failures ? NULL : OK_MESSAGE);
         if (w.status.steps[0].state != cases[c].expected || w.status.phase != cases[c].phase)
-            fail_msg("%s: step %s, run %s; expected %s, %s", cases[c].says, step_state_name(w.status.steps[0].state), run_phase_name(w.status.phase),
+            fail_msg("%s: step %s, run %s; expected %s, %s", cases[c].says,
+                     step_state_name(w.status.steps[0].state), run_phase_name(w.status.phase),
                      step_state_name(cases[c].expected), run_phase_name(cases[c].phase));
         world_release(&w);
         free(steps);
@@ -134,7 +144,9 @@ static void a_list_from_a_parameter(void **state)
     (void)state;
     struct world w;
     static const char spec[] = "  parameters: [{name: days, type: list, default: '[\"mon\", \"tue\"]'}]\n";
-    world_init(&w, spec, "    - name: a\n      foreach: {from: \"$(params.days)\"}\n      container: {image: \"" IMAGE "\", outputs: [o]}\n" STEP("b", FROM("a")));
+    world_init(&w, spec,
+               "    - name: a\n      foreach: {from: \"$(params.days)\"}\n      container: {image: \"" IMAGE
+               "\", outputs: [o]}\n" STEP("b", FROM("a")));
     world_plan(&w);
     assert_int_equal(w.n_attempts, 2);
     w.run.params = xcalloc(1, sizeof *w.run.params);
