@@ -122,7 +122,7 @@ static int look_up_axis(const struct looker *l, const char *axis, enum expr_type
             return 0;
         return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "item has a value only in a step with foreach");
     }
-    if (!field(json, "matrix"))
+    if (!s || !field(json, "matrix"))
         return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "matrix.%.60s has a value only in a step with matrix", axis);
     const char *names[16] = {NULL};
     for (size_t i = 0; i < s->fanout.n_axes && i < ARRAY_SIZE(names) - 1; i++) {
@@ -362,7 +362,7 @@ static bool check_set_place(const struct looker *l, const struct step *s, size_t
 static void check_sets(struct looker *l, const struct step *s, const cJSON *set)
 {
     const cJSON *node = set ? set->child : NULL;
-    for (size_t k = 0; k < s->n_set; k++, node = node->next) {
+    for (size_t k = 0; node && k < s->n_set; k++, node = node->next) {
         const cJSON *schema;
         struct err err = ERR_INIT;
         char path[64];

@@ -51,12 +51,7 @@ cpp_check() {
         --include=tests/tools/cppcheck.h -I. "${c_files[@]}"
 }
 
-tidy() {
-    make --no-print-directory -s compdb >/dev/null &&
-        printf '%s\n' "${c_files[@]}" | grep -v '^tests/' |
-        xargs -P "$(nproc)" -n 4 clang-tidy-14 --quiet --warnings-as-errors='*' -p .
-}
-
+tidy() { tests/tools/tidy.sh; }
 shell() { shellcheck "${scripts[@]}"; }
 failpoints() { tests/tools/lint-failpoints.sh; }
 texts() { tests/tools/lint-text.sh; }
