@@ -7,7 +7,7 @@
 #include "common/base/limits.h"
 #include "common/base/text.h"
 
-enum { LANES = 16, MAX_LAYERS = 64, MAX_WIDTH = 65536, MAX_DIM = 1024, DEFAULT_DIM = 16 };
+enum { LANES = 16, MAX_LAYERS = 64, MAX_WIDTH = 65536, MAX_DIM = 4096, DEFAULT_DIM = 16 };
 static const double default_init_scale = 0.05;
 
 static size_t pad(size_t n)

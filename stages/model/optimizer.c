@@ -1,6 +1,7 @@
 /* Decoding of optimisers, loss, schedule and clipping: see optimizer.h. */
 #include "stages/model/optimizer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,7 +62,7 @@ static int decode_betas(const cJSON *o, const struct json_path *path, struct opt
 
 static int decode_optimizer(const cJSON *o, const struct json_path *path, bool tables, struct optimizer *ret, struct err *err)
 {
-    static const char *const keys[] = {"lr", "betas", "eps", "weightDecay", "momentum", NULL};
+    static const char *const keys[] = {"lr", "betas", "eps", "weightDecay", "momentum", "nesterov", NULL};
     static const char *const for_dense = "adamw, adam, sgd, momentum";
     static const char *const for_tables = "sparseAdam, rowwiseAdagrad, sgd, adam, adamw, momentum";
     *ret = (struct optimizer){.kind = tables ? OPTIMIZER_SPARSE_ADAM : OPTIMIZER_ADAMW, .lr = 0.001, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
@@ -81,11 +82,16 @@ static int decode_optimizer(const cJSON *o, const struct json_path *path, bool t
     }
     ret->kind = names[i].kind;
     bool adagrad = ret->kind == OPTIMIZER_ROWWISE_ADAGRAD;
-    if (json_only_keys(body, &body_path, keys, err) < 0 || json_get_double_or(body, &body_path, "lr", 0.001, &ret->lr, err) < 0 ||
+    if (json_only_keys(body, &body_path, keys, err) < 0 || json_get_double_or(body, &body_path, "lr", adagrad ? 0.01 : 0.001, &ret->lr, err) < 0 ||
         decode_betas(body, &body_path, ret, err) < 0 || json_get_double_or(body, &body_path, "eps", adagrad ? 1e-10 : 1e-8, &ret->eps, err) < 0 ||
         json_get_double_or(body, &body_path, "weightDecay", ret->kind == OPTIMIZER_ADAMW ? 0.01 : 0, &ret->weight_decay, err) < 0 ||
         json_get_double_or(body, &body_path, "momentum", ret->kind == OPTIMIZER_MOMENTUM ? 0.9 : 0, &ret->momentum, err) < 0)
         return -1;
+    bool nesterov;
+    if (json_get_bool_or(body, &body_path, "nesterov", false, &nesterov, err) < 0)
+        return -1;
+    if (nesterov)
+        return bad(&body_path, "nesterov", "false (this version has only the plain form)", 1, err);
     if (!(ret->lr >= 0 && ret->lr <= 1000))
         return bad(&body_path, "lr", "0 to 1000", ret->lr, err);
     if (!(ret->eps >= 0 && ret->eps <= 1))
@@ -128,13 +134,31 @@ static int decode_loss(const cJSON *o, const struct json_path *path, struct loss
     return 0;
 }
 
+static int decode_steps(const cJSON *o, const struct json_path *path, struct schedule *ret, struct err *err)
+{
+    static const char *const keys[] = {"at", "factor", NULL};
+    const cJSON *at, *point;
+    if (json_only_keys(o, path, keys, err) < 0 || json_get_array(o, path, "at", &at, err) < 0 || json_get_double_or(o, path, "factor", 0.1, &ret->factor, err) < 0)
+        return -1;
+    if (!(ret->factor >= 0 && ret->factor <= 1))
+        return bad(path, "factor", "0 to 1", ret->factor, err);
+    cJSON_ArrayForEach(point, at)
+    {
+        double v = cJSON_IsNumber(point) ? point->valuedouble : -1;
+        if (ret->n == SCHEDULE_POINTS || !(v >= 0 && v <= 1) || (ret->n && v <= ret->at[ret->n - 1]))
+            return bad(path, "at", "at most 100 rising shares of all steps from 0 to 1", v, err);
+        ret->at[ret->n++] = v;
+    }
+    return 0;
+}
+
 static int decode_schedule(const cJSON *o, const struct json_path *path, struct schedule *ret, struct err *err)
 {
-    static const char *const keys[] = {"warmupSteps", "decay", NULL}, *const decay_keys[] = {"steps", NULL}, *const step_keys[] = {"at", "factor", NULL};
+    static const char *const keys[] = {"warmupSteps", "decay", NULL}, *const floor_keys[] = {"floor", NULL};
     *ret = (struct schedule){.factor = 1};
     if (!o)
         return 0;
-    const cJSON *decay, *steps, *at;
+    const cJSON *decay, *body;
     if (json_only_keys(o, path, keys, err) < 0 || json_get_int_or(o, path, "warmupSteps", 0, &ret->warmup_steps, err) < 0 ||
         json_get_object_or(o, path, "decay", &decay, err) < 0)
         return -1;
@@ -142,22 +166,22 @@ static int decode_schedule(const cJSON *o, const struct json_path *path, struct 
         return bad(path, "warmupSteps", "0 or more", (double)ret->warmup_steps, err);
     if (!decay)
         return 0;
-    struct json_path decay_path = {.parent = path, .key = "decay"}, steps_path = {.parent = &decay_path, .key = "steps"};
-    if (json_only_keys(decay, &decay_path, decay_keys, err) < 0 || json_get_object(decay, &decay_path, "steps", &steps, err) < 0 ||
-        json_only_keys(steps, &steps_path, step_keys, err) < 0 || json_get_array(steps, &steps_path, "at", &at, err) < 0 ||
-        json_get_double(steps, &steps_path, "factor", &ret->factor, err) < 0)
+    struct json_path decay_path = {.parent = path, .key = "decay"};
+    if (one_of(decay, &decay_path, "steps, linear, cosine", &body, err) < 0)
         return -1;
-    if (!(ret->factor > 0 && ret->factor <= 1))
-        return bad(&steps_path, "factor", "above 0 and at most 1", ret->factor, err);
-    const cJSON *point;
-    cJSON_ArrayForEach(point, at)
-    {
-        double v = cJSON_IsNumber(point) ? point->valuedouble : -1;
-        if (ret->n == SCHEDULE_POINTS || !(v > 0 && v < 1) || (ret->n && v <= ret->at[ret->n - 1]))
-            return bad(&steps_path, "at", "at most 16 rising shares of all steps, above 0 and below 1", v, err);
-        ret->at[ret->n++] = v;
+    struct json_path body_path = {.parent = &decay_path, .key = body->string};
+    if (strcmp(body->string, "steps") == 0)
+        return decode_steps(body, &body_path, ret, err);
+    bool linear = strcmp(body->string, "linear") == 0;
+    if (!linear && strcmp(body->string, "cosine") != 0) {
+        char where[JSON_PATH_MAX];
+        json_path_format(&decay_path, where);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected steps, linear or cosine, found \"%s\"", where, body->string);
     }
-    return 0;
+    ret->decay = linear ? DECAY_LINEAR : DECAY_COSINE;
+    if (json_only_keys(body, &body_path, floor_keys, err) < 0 || json_get_double_or(body, &body_path, "floor", 0, &ret->floor, err) < 0)
+        return -1;
+    return ret->floor >= 0 && ret->floor <= 1 ? 0 : bad(&body_path, "floor", "0 to 1", ret->floor, err);
 }
 
 int objective_decode(const cJSON *config, const struct json_path *path, struct objective *ret, struct err *err)
@@ -193,7 +217,12 @@ double schedule_factor(const struct schedule *s, int64_t step, int64_t total)
     for (size_t i = 0; i < s->n; i++)
         if ((double)step >= s->at[i] * (double)total)
             f *= s->factor;
-    return f;
+    if (s->decay == DECAY_STEPS)
+        return f;
+    double after = (double)(step - s->warmup_steps), span = (double)(total - s->warmup_steps);
+    double done = after <= 0 || span <= 0 ? 0 : after / span;
+    double share = s->decay == DECAY_LINEAR ? 1 - done : 0.5 * (1 + cos(M_PI * done));
+    return f * (s->floor + (1 - s->floor) * share);
 }
 
 static const char *const loss_names[] = {[LOSS_BCE] = "bce", [LOSS_MSE] = "mse", [LOSS_HUBER] = "huber"};

@@ -31,12 +31,15 @@ struct loss {
     double delta;           /* huber */
 };
 
-enum { SCHEDULE_POINTS = 16 };
+enum { SCHEDULE_POINTS = 100 };
+enum schedule_decay { DECAY_STEPS, DECAY_LINEAR, DECAY_COSINE };
 struct schedule {
     int64_t warmup_steps;
+    enum schedule_decay decay;
     size_t n;
-    double at[SCHEDULE_POINTS]; /* shares of all steps, rising */
-    double factor;
+    double at[SCHEDULE_POINTS]; /* shares of all steps, rising; none: no decay */
+    double factor;              /* at each */
+    double floor;               /* linear, cosine: share left at the end */
 };
 
 struct objective {

@@ -252,6 +252,13 @@ static void objectives_are_decoded_and_refused(void **state)
     assert_true(schedule_factor(&o.schedule, 49, 100) == 1);
     assert_true(fabs(schedule_factor(&o.schedule, 50, 100) - 0.1) < 1e-12);
     assert_true(fabs(schedule_factor(&o.schedule, 99, 100) - 0.01) < 1e-12);
+    assert_ok(decode("{\"schedule\":{\"warmupSteps\":10,\"decay\":{\"cosine\":{\"floor\":0.1}}}}", &o, &err), &err);
+    assert_true(schedule_factor(&o.schedule, 10, 110) == 1);
+    assert_true(fabs(schedule_factor(&o.schedule, 60, 110) - 0.55) < 1e-12);
+    assert_true(fabs(schedule_factor(&o.schedule, 110, 110) - 0.1) < 1e-12);
+    assert_ok(decode("{\"schedule\":{\"decay\":{\"linear\":{}}}}", &o, &err), &err);
+    assert_true(fabs(schedule_factor(&o.schedule, 25, 100) - 0.75) < 1e-12);
+    assert_fails(decode("{\"schedule\":{\"decay\":{\"exponential\":{}}}}", &o, &err), &err, ERR_INVALID, "steps, linear or cosine");
     assert_fails(decode("{\"optimizers\":{\"dense\":{\"lamb\":{}}}}", &o, &err), &err, ERR_INVALID, "trainDdp.optimizers.dense");
     assert_fails(decode("{\"optimizers\":{\"dense\":{\"sparseAdam\":{}}}}", &o, &err), &err, ERR_INVALID, "sparseAdam");
     assert_fails(decode("{\"optimizers\":{\"dense\":{\"adam\":{\"betas\":[0.9,1]}}}}", &o, &err), &err, ERR_INVALID, "betas[1]");
