@@ -71,6 +71,8 @@ struct backend {
     size_t (*optimizer_floats)(const struct backend_state *s);
     void (*read)(const struct backend_state *s, enum backend_part part, float *ret);
     void (*write)(struct backend_state *s, enum backend_part part, const float *from);
+    /* Of weights and optimiser state: equal on all replicas or something is broken. */
+    uint64_t (*hash)(const struct backend_state *s, uint64_t seed);
 
     /* An input that is no number or out of range is exit 65, reason "bad-data"; a loss or layer that is not
      * finite is exit 65, reason "diverged", naming step, layer and row. ready may be NULL. */

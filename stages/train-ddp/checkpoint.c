@@ -322,10 +322,9 @@ void checkpoints_save(struct checkpoints *c, const struct checkpoint_data *data)
         (void)upload_thread(c); /* no thread to be had: then here and now */
 }
 
-int checkpoints_finish(struct checkpoints *c, struct err *err)
+void checkpoints_await(struct checkpoints *c)
 {
     join(c);
-    return checkpoints_take_failure(c, err) ? -1 : 0;
 }
 
 bool checkpoints_take_failure(struct checkpoints *c, struct err *ret)

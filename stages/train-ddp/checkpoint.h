@@ -47,7 +47,7 @@ bool checkpoints_idle(struct checkpoints *c);
 /* Starts the upload and returns; data stays untouched until idle; text is taken. Not while busy. */
 void checkpoints_save(struct checkpoints *c, const struct checkpoint_data *data);
 /* Waits for the upload. */
-int checkpoints_finish(struct checkpoints *c, struct err *err);
+void checkpoints_await(struct checkpoints *c);
 /* What went wrong since the last call: false if nothing. ERR_CONFLICT (a later attempt took over) must end the work;
  * others mean that one checkpoint is missing. */
 bool checkpoints_take_failure(struct checkpoints *c, struct err *ret);

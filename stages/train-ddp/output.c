@@ -198,6 +198,8 @@ int trainer_write_model(struct trainer *t, struct err *err)
     add_provenance(t);
     if (t->world->rank != 0)
         return 0;
+    if (trainer_await_uploads(t, err) < 0)
+        return -1;
     const char *features = stage_input(t->run, "features"), *dir = stage_output(t->run, "model");
     if (t->config.early_stopping && t->config.restore_best && t->state.best_step)
         t->backend->write(t->engine, BACKEND_WEIGHTS, t->best);

@@ -186,17 +186,9 @@ int trainer_restore(struct trainer *t, struct err *err)
 
 /* --- saving and comparing ---------------------------------------------------------------------------------- */
 
-static void snapshot(struct trainer *t)
+int trainer_compare_replicas(struct trainer *t, struct err *err)
 {
-    t->backend->read(t->engine, BACKEND_WEIGHTS, t->snapshot_weights);
-    t->backend->read(t->engine, BACKEND_OPTIMIZER, t->snapshot_optimizer);
-}
-
-/* Of the snapshot. */
-static int compare(struct trainer *t, struct err *err)
-{
-    uint64_t hash = xxh64(t->snapshot_weights, t->net->n_total * sizeof(float), (uint64_t)t->state.step);
-    hash = xxh64(t->snapshot_optimizer, t->n_optimizer * sizeof(float), hash);
+    uint64_t hash = t->backend->hash(t->engine, (uint64_t)t->state.step);
     if (collective_exchange(t->collective, &hash, sizeof hash, sizeof hash, t->messages, t->message_lens, err) < 0)
         return err_wrap(err, "comparing replicas");
     for (int r = 0; r < t->world->size; r++)
@@ -205,12 +197,6 @@ static int compare(struct trainer *t, struct err *err)
                             "after step %lld the weights of rank %d differ from those of rank 0: memory or network of a worker is faulty; the newest checkpoint is sound",
                             (long long)t->state.step, r);
     return 0;
-}
-
-int trainer_compare_replicas(struct trainer *t, struct err *err)
-{
-    snapshot(t);
-    return compare(t, err);
 }
 
 int trainer_check_uploads(struct trainer *t, struct err *err)
@@ -226,23 +212,27 @@ int trainer_check_uploads(struct trainer *t, struct err *err)
     return 0;
 }
 
+int trainer_await_uploads(struct trainer *t, struct err *err)
+{
+    if (t->checkpoints)
+        checkpoints_await(t->checkpoints);
+    return trainer_check_uploads(t, err);
+}
+
+/* The pause of the loop: comparing, and a copy in memory. */
 int trainer_checkpoint(struct trainer *t, struct err *err)
 {
     int64_t begin = trainer_now_us();
-    struct checkpoint_data d = {.step = t->state.step, .weights = t->snapshot_weights, .n_weights = t->net->n_total, .optimizer = t->snapshot_optimizer,
-                                .n_optimizer = t->n_optimizer, .best = t->snapshot_best, .has_best = t->best && t->state.best_step};
-    if (t->checkpoints) {
-        struct err ignored = ERR_INIT;
-        if (!checkpoints_idle(t->checkpoints) && checkpoints_finish(t->checkpoints, &ignored) < 0 && ignored.class_ == ERR_CONFLICT) {
-            *err = ignored;
-            return -1;
-        }
-    }
-    snapshot(t);
-    if (compare(t, err) < 0)
+    if (trainer_compare_replicas(t, err) < 0)
         return -1;
     if (!t->checkpoints || checkpoints_newest(t->checkpoints) == t->state.step)
         return 0;
+    if (trainer_await_uploads(t, err) < 0)
+        return -1;
+    struct checkpoint_data d = {.step = t->state.step, .weights = t->snapshot_weights, .n_weights = t->net->n_total, .optimizer = t->snapshot_optimizer,
+                                .n_optimizer = t->n_optimizer, .best = t->snapshot_best, .has_best = t->best && t->state.best_step};
+    t->backend->read(t->engine, BACKEND_WEIGHTS, t->snapshot_weights);
+    t->backend->read(t->engine, BACKEND_OPTIMIZER, t->snapshot_optimizer);
     if (d.has_best)
         memcpy(t->snapshot_best, t->best, t->net->n_total * sizeof(float));
     d.text = state_text(&t->state, err);

@@ -155,9 +155,7 @@ static int act_on_flags(struct trainer *t, uint32_t flags, bool *ret_stop, struc
     if (flags & (FLAG_STOP | FLAG_CHECKPOINT))
         if (trainer_checkpoint(t, err) < 0)
             return -1;
-    if (*ret_stop && t->checkpoints && checkpoints_finish(t->checkpoints, err) < 0)
-        return err_wrap(err, "asked to stop");
-    return 0;
+    return *ret_stop ? trainer_await_uploads(t, err) : 0;
 }
 
 int trainer_run(struct trainer *t, struct err *err)

@@ -102,11 +102,13 @@ int trainer_run(struct trainer *t, struct err *err);
 int trainer_step(struct trainer *t, uint32_t flags, uint32_t *ret_flags, struct err *err);
 int trainer_validate(struct trainer *t, struct err *err);
 int trainer_restore(struct trainer *t, struct err *err);
-/* Compares replicas; on rank 0 also starts the upload (waiting for one under way only if `wait`). */
+/* Compares replicas; rank 0 then starts an upload, after waiting for one under way: so it must be idle unless the others
+ * wait for nothing any more. */
 int trainer_checkpoint(struct trainer *t, struct err *err);
 int trainer_compare_replicas(struct trainer *t, struct err *err);
-/* Rank 0: what the upload thread met. */
+/* Rank 0: what the upload thread met. A lost generation is an error, a lost checkpoint a warning. */
 int trainer_check_uploads(struct trainer *t, struct err *err);
+int trainer_await_uploads(struct trainer *t, struct err *err);
 int trainer_write_model(struct trainer *t, struct err *err);
 void trainer_report(struct trainer *t, bool now, const char *message);
 

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "common/base/alloc.h"
+#include "common/base/digest.h"
 #include "common/base/limits.h"
 
 /* Rows of a chunk per thread: with layers of 130 units, x0, u, x and their gradients are about 1.5 MB. */
@@ -240,6 +241,12 @@ static void cpu_write(struct backend_state *s, enum backend_part part, const flo
     s->packed_current = false;
 }
 
+static uint64_t cpu_hash(const struct backend_state *s, uint64_t seed)
+{
+    uint64_t h = xxh64(s->weights, s->net->n_total * sizeof *s->weights, seed);
+    return s->optimizer_floats ? xxh64(s->optimizer, s->optimizer_floats * sizeof *s->optimizer, h) : h;
+}
+
 /* --- batches --------------------------------------------------------------------------------------- */
 
 static int check_ids(const struct backend_state *s, const struct batch *b, struct err *err)
@@ -367,6 +374,7 @@ const struct backend backend_cpu = {
     .optimizer_floats = cpu_optimizer_floats,
     .read = cpu_read,
     .write = cpu_write,
+    .hash = cpu_hash,
     .train = cpu_train,
     .gradients = cpu_gradients,
     .table_rows = cpu_table_rows,
