@@ -58,11 +58,8 @@ static char *state_text(const struct progress_state *s, struct err *err)
     json_add(o, "trainCurve", cJSON_Duplicate(s->train_curve, true));
     json_add(o, "validationCurve", cJSON_Duplicate(s->validation_curve, true));
     struct buf b = BUF_INIT(STATE_BYTES);
-    if (json_canonical(o, &b, err) < 0) {
-        buf_release(&b);
-        return NULL;
-    }
-    return buf_take(&b);
+    (void)json_pretty(o, &b); /* keeps the order of keys, which curves.json will have */
+    return buf_check(&b, "state of training", err) < 0 ? NULL : buf_take(&b);
 }
 
 static void read_metrics(const cJSON *o, double *ret)
