@@ -24,7 +24,8 @@ static bool in_folders(const struct part *p, const char *name)
 /* --- listed columns ----------------------------------------------------------------------------------------- */
 
 /* Text formats infer text when one value does not fit: count those, and show one. */
-static int count_misfits(struct dataset *d, const struct part *p, const struct column_rule *c, int64_t *ret_n, char **ret_example, struct err *err)
+static int count_misfits(struct dataset *d, const struct part *p, const struct column_rule *c, int64_t *ret_n,
+                         char **ret_example, struct err *err)
 {
     struct schema *types = schema_copy(p->found);
     schema_set_type(types, c->name, "VARCHAR");
@@ -32,13 +33,18 @@ static int count_misfits(struct dataset *d, const struct part *p, const struct c
     schema_free(types);
     _cleanup_free_ char *ident = table_quote_ident(c->name);
     const char *type = schema_duckdb_type(c->type);
-    if (table_query_int(d->tables[0], ret_n, NULL, err, "SELECT count(*) FROM %s WHERE %s IS NOT NULL AND TRY_CAST(%s AS %s) IS NULL", reader, ident, ident, type) < 0)
+    if (table_query_int(d->tables[0], ret_n, NULL, err,
+                        "SELECT count(*) FROM %s WHERE %s IS NOT NULL AND TRY_CAST(%s AS %s) IS NULL", reader,
+                        ident, ident, type) < 0)
         return -1;
-    return table_query_string(d->tables[0], ret_example, err, "SELECT coalesce(min(%s), '') FROM %s WHERE %s IS NOT NULL AND TRY_CAST(%s AS %s) IS NULL", ident, reader, ident,
-                              ident, type);
+    return table_query_string(
+        d->tables[0], ret_example, err,
+        "SELECT coalesce(min(%s), '') FROM %s WHERE %s IS NOT NULL AND TRY_CAST(%s AS %s) IS NULL", ident,
+        reader, ident, ident, type);
 }
 
-static int check_type(struct dataset *d, const struct part *p, const struct column_rule *c, const struct schema_column *found, bool *ret_wrong, char **ret_note, struct err *err)
+static int check_type(struct dataset *d, const struct part *p, const struct column_rule *c,
+                      const struct schema_column *found, bool *ret_wrong, char **ret_note, struct err *err)
 {
     bool text = p->file->format != FORMAT_PARQUET;
     *ret_wrong = schema_fit(found->type, c->type, text) == TYPE_WRONG;
@@ -54,7 +60,8 @@ static int check_type(struct dataset *d, const struct part *p, const struct colu
     return 0;
 }
 
-static int check_listed(struct dataset *d, const struct column_rule *c, struct findings *findings, struct err *err)
+static int check_listed(struct dataset *d, const struct column_rule *c, struct findings *findings,
+                        struct err *err)
 {
     size_t missing = 0, wrong = 0;
     const struct part *missing_in = NULL, *wrong_in = NULL;
@@ -88,14 +95,19 @@ static int check_listed(struct dataset *d, const struct column_rule *c, struct f
             names[i] = missing_in->found->columns[i].name;
         const char *near = text_nearest(c->name, names);
         free(names);
-        (void)findings_add(findings, FINDING_SCHEMA, c->level, c->name, (double)missing,
-                           "column %s is missing in %zu of %zu files, such as partition %s: expected a column %s%s%s, found none%s%s%s; restore it at its producer, or take it out of columns", c->name, missing, d->n_parts,
-                           dataset_partition(d, missing_in)->name, c->name, c->type ? " of type " : "", c->type ? c->type : "", near ? " (but \"" : "", near ? near : "", near ? "\")" : "");
+        (void)findings_add(
+            findings, FINDING_SCHEMA, c->level, c->name, (double)missing,
+            "column %s is missing in %zu of %zu files, such as partition %s: expected a column %s%s%s, found none%s%s%s; restore it at its producer, or take it out of columns",
+            c->name, missing, d->n_parts, dataset_partition(d, missing_in)->name, c->name,
+            c->type ? " of type " : "", c->type ? c->type : "", near ? " (but \"" : "", near ? near : "",
+            near ? "\")" : "");
     }
     if (wrong)
-        (void)findings_add(findings, FINDING_SCHEMA, c->level, c->name, (double)wrong,
-                           "column %s has the wrong type in %zu of %zu files, such as partition %s: expected type %s, found %s%s; repair the partition, or change the type in columns", c->name, wrong, d->n_parts,
-                           dataset_partition(d, wrong_in)->name, c->type, wrong_type, note ? note : "");
+        (void)findings_add(
+            findings, FINDING_SCHEMA, c->level, c->name, (double)wrong,
+            "column %s has the wrong type in %zu of %zu files, such as partition %s: expected type %s, found %s%s; repair the partition, or change the type in columns",
+            c->name, wrong, d->n_parts, dataset_partition(d, wrong_in)->name, c->type, wrong_type,
+            note ? note : "");
     return 0;
 }
 
@@ -108,9 +120,11 @@ static void check_gone(const struct dataset *d, const struct part *newest, struc
     for (size_t i = 0; previous && i < previous->found->n; i++) {
         const char *name = previous->found->columns[i].name;
         if (!schema_find(newest->found, name) && !config_column(d->config, name))
-            (void)findings_add(findings, FINDING_SCHEMA, LEVEL_ERROR, name, 1,
-                               "column %s is missing in partition %s: expected what partition %s has (%s), found no such column; restore it, or drop it from older partitions, too", name,
-                               dataset_partition(d, newest)->name, dataset_partition(d, previous)->name, previous->found->columns[i].type);
+            (void)findings_add(
+                findings, FINDING_SCHEMA, LEVEL_ERROR, name, 1,
+                "column %s is missing in partition %s: expected what partition %s has (%s), found no such column; restore it, or drop it from older partitions, too",
+                name, dataset_partition(d, newest)->name, dataset_partition(d, previous)->name,
+                previous->found->columns[i].type);
     }
 }
 
@@ -127,9 +141,11 @@ static void settle_unlisted(struct dataset *d, struct schema *schema, size_t at,
         if (!both && p->file->format != FORMAT_PARQUET)
             both = "VARCHAR"; /* inferred types: the text is what is sure */
         if (!both) {
-            (void)findings_add(findings, FINDING_SCHEMA, LEVEL_ERROR, name, 1,
-                               "column %s changed its type: expected %s as in partition %s, found %s in partition %s; repair the one that is wrong, or list the column with its type", name,
-                               found->type, dataset_partition(d, p)->name, schema->columns[at].type, d->source->partitions[d->newest].name);
+            (void)findings_add(
+                findings, FINDING_SCHEMA, LEVEL_ERROR, name, 1,
+                "column %s changed its type: expected %s as in partition %s, found %s in partition %s; repair the one that is wrong, or list the column with its type",
+                name, found->type, dataset_partition(d, p)->name, schema->columns[at].type,
+                d->source->partitions[d->newest].name);
             return;
         }
         schema_set_type(schema, name, both);

@@ -25,7 +25,8 @@ static int fail_at(const struct json_path *path, const char *key, struct err *er
     return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: %s", where, what);
 }
 
-static int get_choice(const cJSON *o, const struct json_path *path, const char *key, const char *const *names, int fallback, int *ret, struct err *err)
+static int get_choice(const cJSON *o, const struct json_path *path, const char *key, const char *const *names,
+                      int fallback, int *ret, struct err *err)
 {
     const char *text;
     if (json_get_string_or(o, path, key, names[fallback], &text, err) < 0)
@@ -37,7 +38,8 @@ static int get_choice(const cJSON *o, const struct json_path *path, const char *
         }
     }
     char message[256];
-    (void)snprintf(message, sizeof message, "expected one of %s, %s%s%s…, found \"%.60s\"", names[0], names[1], names[2] ? ", " : "", names[2] ? names[2] : "", text);
+    (void)snprintf(message, sizeof message, "expected one of %s, %s%s%s…, found \"%.60s\"", names[0],
+                   names[1], names[2] ? ", " : "", names[2] ? names[2] : "", text);
     return fail_at(path, key, err, message);
 }
 
@@ -60,12 +62,14 @@ static int get_format(const cJSON *o, const struct json_path *path, enum format 
 }
 
 /* NaN when absent. */
-static int get_number(const cJSON *o, const struct json_path *path, const char *key, double *ret, struct err *err)
+static int get_number(const cJSON *o, const struct json_path *path, const char *key, double *ret,
+                      struct err *err)
 {
     return json_get_double_or(o, path, key, NAN, ret, err);
 }
 
-static int require_number(const cJSON *o, const struct json_path *path, const char *key, double *ret, struct err *err)
+static int require_number(const cJSON *o, const struct json_path *path, const char *key, double *ret,
+                          struct err *err)
 {
     if (json_get_double(o, path, key, ret, err) < 0)
         return -1;
@@ -73,7 +77,8 @@ static int require_number(const cJSON *o, const struct json_path *path, const ch
 }
 
 /* An array of strings, or NULL. */
-static int get_names(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret, struct err *err)
+static int get_names(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
+                     struct err *err)
 {
     if (json_get_array_or(o, path, key, ret, err) < 0)
         return -1;
@@ -112,7 +117,9 @@ static int get_baseline(const cJSON *o, const struct json_path *path, struct bas
     if (digest && text_starts_with(digest, "sha256:"))
         digest += strlen("sha256:");
     if (!digest || !digest_valid(digest) || at == ret->text)
-        return fail_at(path, "baseline", err, "expected previous, sameWeekday, trailing:7, or URI@digest of a profile with 64 hex digits");
+        return fail_at(
+            path, "baseline", err,
+            "expected previous, sameWeekday, trailing:7, or URI@digest of a profile with 64 hex digits");
     ret->kind = BASELINE_PINNED;
     ret->uri = xstrndup(ret->text, (size_t)(at - ret->text));
     ret->digest = digest;
@@ -126,11 +133,14 @@ static int decode_source(const cJSON *json, const struct json_path *path, struct
         return -1;
     struct json_path here = {.parent = path, .key = "source"};
     static const char *const keys[] = {"uri", "format", "partition", "window", NULL};
-    if (json_only_keys(o, &here, keys, err) < 0 || json_get_string(o, &here, "uri", &c->uri, err) < 0 || get_format(o, &here, &c->format, err) < 0 ||
-        json_get_string_or(o, &here, "partition", NULL, &c->partition, err) < 0 || json_get_int_or(o, &here, "window", 0, &c->window, err) < 0)
+    if (json_only_keys(o, &here, keys, err) < 0 || json_get_string(o, &here, "uri", &c->uri, err) < 0 ||
+        get_format(o, &here, &c->format, err) < 0 ||
+        json_get_string_or(o, &here, "partition", NULL, &c->partition, err) < 0 ||
+        json_get_int_or(o, &here, "window", 0, &c->window, err) < 0)
         return -1;
     if (!*c->uri)
-        return fail_at(&here, "uri", err, "expected a file, a folder ending in / or a glob, found an empty text");
+        return fail_at(&here, "uri", err,
+                       "expected a file, a folder ending in / or a glob, found an empty text");
     if (c->window < 0)
         return fail_at(&here, "window", err, "expected a number of partitions from 1");
     return 0;
@@ -138,19 +148,27 @@ static int decode_source(const cJSON *json, const struct json_path *path, struct
 
 static int decode_column(const cJSON *o, const struct json_path *path, struct column_rule *c, struct err *err)
 {
-    static const char *const keys[] = {"name", "type", "nullable", "maxNullFraction", "min", "max", "values", "pattern", "level", NULL};
+    static const char *const keys[] = {"name", "type",   "nullable", "maxNullFraction", "min",
+                                       "max",  "values", "pattern",  "level",           NULL};
     if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "name", &c->name, err) < 0 ||
-        json_get_string_or(o, path, "type", NULL, &c->type, err) < 0 || json_get_bool_or(o, path, "nullable", true, &c->nullable, err) < 0 ||
-        get_number(o, path, "maxNullFraction", &c->max_null_fraction, err) < 0 || get_number(o, path, "min", &c->min, err) < 0 ||
-        get_number(o, path, "max", &c->max, err) < 0 || get_names(o, path, "values", &c->values, err) < 0 ||
-        json_get_string_or(o, path, "pattern", NULL, &c->pattern, err) < 0 || get_level(o, path, &c->level, err) < 0)
+        json_get_string_or(o, path, "type", NULL, &c->type, err) < 0 ||
+        json_get_bool_or(o, path, "nullable", true, &c->nullable, err) < 0 ||
+        get_number(o, path, "maxNullFraction", &c->max_null_fraction, err) < 0 ||
+        get_number(o, path, "min", &c->min, err) < 0 || get_number(o, path, "max", &c->max, err) < 0 ||
+        get_names(o, path, "values", &c->values, err) < 0 ||
+        json_get_string_or(o, path, "pattern", NULL, &c->pattern, err) < 0 ||
+        get_level(o, path, &c->level, err) < 0)
         return -1;
-    static const char *const types[] = {"boolean", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double", "decimal", "string", "binary", "date", "time", "timestamp", NULL};
+    static const char *const types[] = {"boolean", "int8",   "int16",  "int32", "int64",     "uint8",
+                                        "uint16",  "uint32", "uint64", "float", "double",    "decimal",
+                                        "string",  "binary", "date",   "time",  "timestamp", NULL};
     bool known = !c->type;
     for (size_t i = 0; types[i]; i++)
         known = known || text_equal(types[i], c->type);
     if (!known)
-        return fail_at(path, "type", err, "unknown type; expected boolean, int8…int64, uint8…uint64, float, double, decimal, string, binary, date, time or timestamp");
+        return fail_at(
+            path, "type", err,
+            "unknown type; expected boolean, int8…int64, uint8…uint64, float, double, decimal, string, binary, date, time or timestamp");
     if (c->max_null_fraction < 0 || c->max_null_fraction > 1)
         return fail_at(path, "maxNullFraction", err, "expected a share from 0 to 1");
     if (c->min > c->max)
@@ -160,11 +178,14 @@ static int decode_column(const cJSON *o, const struct json_path *path, struct co
 
 static int decode_check(const cJSON *o, const struct json_path *path, struct check_rule *c, struct err *err)
 {
-    static const char *const keys[] = {"name", "sql", "maxViolations", "aggregate", "min", "max", "level", NULL};
+    static const char *const keys[] = {"name", "sql", "maxViolations", "aggregate",
+                                       "min",  "max", "level",         NULL};
     if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "name", &c->name, err) < 0 ||
-        json_get_string_or(o, path, "sql", NULL, &c->sql, err) < 0 || json_get_string_or(o, path, "aggregate", NULL, &c->aggregate, err) < 0 ||
-        json_get_int_or(o, path, "maxViolations", 0, &c->max_violations, err) < 0 || get_number(o, path, "min", &c->min, err) < 0 ||
-        get_number(o, path, "max", &c->max, err) < 0 || get_level(o, path, &c->level, err) < 0)
+        json_get_string_or(o, path, "sql", NULL, &c->sql, err) < 0 ||
+        json_get_string_or(o, path, "aggregate", NULL, &c->aggregate, err) < 0 ||
+        json_get_int_or(o, path, "maxViolations", 0, &c->max_violations, err) < 0 ||
+        get_number(o, path, "min", &c->min, err) < 0 || get_number(o, path, "max", &c->max, err) < 0 ||
+        get_level(o, path, &c->level, err) < 0)
         return -1;
     if (!c->sql == !c->aggregate)
         return fail_at(path, NULL, err, "expected exactly one of sql and aggregate");
@@ -173,16 +194,21 @@ static int decode_check(const cJSON *o, const struct json_path *path, struct che
     return 0;
 }
 
-static int decode_reference(const cJSON *o, const struct json_path *path, struct reference_rule *r, struct err *err)
+static int decode_reference(const cJSON *o, const struct json_path *path, struct reference_rule *r,
+                            struct err *err)
 {
     static const char *const keys[] = {"name", "columns", "table", "maxViolations", "level", NULL};
     static const char *const table_keys[] = {"uri", "format", "columns", NULL};
     const cJSON *table;
     struct json_path here = {.parent = path, .key = "table"};
-    if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "name", &r->name, err) < 0 || get_names(o, path, "columns", &r->columns, err) < 0 ||
-        json_get_object(o, path, "table", &table, err) < 0 || json_only_keys(table, &here, table_keys, err) < 0 ||
-        json_get_string(table, &here, "uri", &r->uri, err) < 0 || get_format(table, &here, &r->format, err) < 0 ||
-        get_names(table, &here, "columns", &r->other_columns, err) < 0 || json_get_int_or(o, path, "maxViolations", 0, &r->max_violations, err) < 0 ||
+    if (json_only_keys(o, path, keys, err) < 0 || json_get_string(o, path, "name", &r->name, err) < 0 ||
+        get_names(o, path, "columns", &r->columns, err) < 0 ||
+        json_get_object(o, path, "table", &table, err) < 0 ||
+        json_only_keys(table, &here, table_keys, err) < 0 ||
+        json_get_string(table, &here, "uri", &r->uri, err) < 0 ||
+        get_format(table, &here, &r->format, err) < 0 ||
+        get_names(table, &here, "columns", &r->other_columns, err) < 0 ||
+        json_get_int_or(o, path, "maxViolations", 0, &r->max_violations, err) < 0 ||
         get_level(o, path, &r->level, err) < 0)
         return -1;
     if (cJSON_GetArraySize(r->columns) == 0)
@@ -193,8 +219,10 @@ static int decode_reference(const cJSON *o, const struct json_path *path, struct
 }
 
 /* An array of objects → an array of rules of `size` bytes. */
-static int decode_list(const cJSON *json, const struct json_path *path, const char *key, size_t size, void **ret, size_t *ret_n,
-                       int (*decode)(const cJSON *, const struct json_path *, void *, struct err *), struct err *err)
+static int decode_list(const cJSON *json, const struct json_path *path, const char *key, size_t size,
+                       void **ret, size_t *ret_n,
+                       int (*decode)(const cJSON *, const struct json_path *, void *, struct err *),
+                       struct err *err)
 {
     const cJSON *list, *item;
     if (json_get_array_or(json, path, key, &list, err) < 0)
@@ -240,11 +268,13 @@ static int decode_unique(const cJSON *json, const struct json_path *path, struct
     cJSON_ArrayForEach(set, c->unique)
     {
         if (!cJSON_IsArray(set) || cJSON_GetArraySize(set) == 0)
-            return fail_at(path, "unique", err, "expected lists of column names, such as [[session_id, item_id]]");
+            return fail_at(path, "unique", err,
+                           "expected lists of column names, such as [[session_id, item_id]]");
         cJSON_ArrayForEach(name, set)
         {
             if (!cJSON_IsString(name))
-                return fail_at(path, "unique", err, "expected lists of column names, such as [[session_id, item_id]]");
+                return fail_at(path, "unique", err,
+                               "expected lists of column names, such as [[session_id, item_id]]");
         }
     }
     return 0;
@@ -259,7 +289,8 @@ static int decode_volume(const cJSON *json, const struct json_path *path, struct
     static const char *const keys[] = {"baseline", "tolerance", "level", NULL};
     c->volume = true;
     if (json_only_keys(o, &here, keys, err) < 0 || get_baseline(o, &here, &c->volume_baseline, err) < 0 ||
-        require_number(o, &here, "tolerance", &c->volume_tolerance, err) < 0 || get_level(o, &here, &c->volume_level, err) < 0)
+        require_number(o, &here, "tolerance", &c->volume_tolerance, err) < 0 ||
+        get_level(o, &here, &c->volume_level, err) < 0)
         return -1;
     return c->volume_tolerance < 0 ? fail_at(&here, "tolerance", err, "expected a share from 0") : 0;
 }
@@ -281,22 +312,27 @@ static int decode_drift(const cJSON *json, const struct json_path *path, struct 
     struct json_path here = {.parent = path, .key = "drift"};
     static const char *const keys[] = {"baseline", "method", "max", "columns", "level", NULL};
     c->drift = true;
-    if (json_only_keys(o, &here, keys, err) < 0 || get_baseline(o, &here, &c->drift_baseline, err) < 0 || get_method(o, &here, &c->drift_method, err) < 0 ||
-        require_number(o, &here, "max", &c->drift_max, err) < 0 || get_names(o, &here, "columns", &c->drift_columns, err) < 0 ||
+    if (json_only_keys(o, &here, keys, err) < 0 || get_baseline(o, &here, &c->drift_baseline, err) < 0 ||
+        get_method(o, &here, &c->drift_method, err) < 0 ||
+        require_number(o, &here, "max", &c->drift_max, err) < 0 ||
+        get_names(o, &here, "columns", &c->drift_columns, err) < 0 ||
         get_level(o, &here, &c->drift_level, err) < 0)
         return -1;
     return 0;
 }
 
-static int decode_freshness(const cJSON *json, const struct json_path *path, struct config *c, struct err *err)
+static int decode_freshness(const cJSON *json, const struct json_path *path, struct config *c,
+                            struct err *err)
 {
     const cJSON *o;
     if (json_get_object_or(json, path, "freshness", &o, err) < 0 || !o)
         return err_is_set(err) ? -1 : 0;
     struct json_path here = {.parent = path, .key = "freshness"};
     static const char *const keys[] = {"column", "maxAge", "level", NULL};
-    if (json_only_keys(o, &here, keys, err) < 0 || json_get_string(o, &here, "column", &c->freshness_column, err) < 0 ||
-        json_get_string(o, &here, "maxAge", &c->freshness_text, err) < 0 || get_level(o, &here, &c->freshness_level, err) < 0)
+    if (json_only_keys(o, &here, keys, err) < 0 ||
+        json_get_string(o, &here, "column", &c->freshness_column, err) < 0 ||
+        json_get_string(o, &here, "maxAge", &c->freshness_text, err) < 0 ||
+        get_level(o, &here, &c->freshness_level, err) < 0)
         return -1;
     struct err why = ERR_INIT;
     if (clock_parse_duration(c->freshness_text, &c->freshness_ms, &why) < 0)
@@ -311,10 +347,14 @@ static int decode_leakage(const cJSON *json, const struct json_path *path, struc
         return err_is_set(err) ? -1 : 0;
     struct json_path here = {.parent = path, .key = "leakage"};
     static const char *const keys[] = {"label", "maxAuc", "level", NULL};
-    if (json_only_keys(o, &here, keys, err) < 0 || json_get_string(o, &here, "label", &c->leakage_label, err) < 0 ||
-        json_get_double_or(o, &here, "maxAuc", 0.95, &c->leakage_max_auc, err) < 0 || get_level(o, &here, &c->leakage_level, err) < 0)
+    if (json_only_keys(o, &here, keys, err) < 0 ||
+        json_get_string(o, &here, "label", &c->leakage_label, err) < 0 ||
+        json_get_double_or(o, &here, "maxAuc", 0.95, &c->leakage_max_auc, err) < 0 ||
+        get_level(o, &here, &c->leakage_level, err) < 0)
         return -1;
-    return c->leakage_max_auc >= 0.5 && c->leakage_max_auc <= 1 ? 0 : fail_at(&here, "maxAuc", err, "expected a number from 0.5 to 1");
+    return c->leakage_max_auc >= 0.5 && c->leakage_max_auc <= 1
+               ? 0
+               : fail_at(&here, "maxAuc", err, "expected a number from 0.5 to 1");
 }
 
 static int decode_serving(const cJSON *json, const struct json_path *path, struct config *c, struct err *err)
@@ -324,9 +364,12 @@ static int decode_serving(const cJSON *json, const struct json_path *path, struc
         return err_is_set(err) ? -1 : 0;
     struct json_path here = {.parent = path, .key = "servingLogs"};
     static const char *const keys[] = {"uri", "format", "method", "max", "columns", "level", NULL};
-    if (json_only_keys(o, &here, keys, err) < 0 || json_get_string(o, &here, "uri", &c->serving_uri, err) < 0 ||
-        get_format(o, &here, &c->serving_format, err) < 0 || get_method(o, &here, &c->serving_method, err) < 0 ||
-        require_number(o, &here, "max", &c->serving_max, err) < 0 || get_names(o, &here, "columns", &c->serving_columns, err) < 0 ||
+    if (json_only_keys(o, &here, keys, err) < 0 ||
+        json_get_string(o, &here, "uri", &c->serving_uri, err) < 0 ||
+        get_format(o, &here, &c->serving_format, err) < 0 ||
+        get_method(o, &here, &c->serving_method, err) < 0 ||
+        require_number(o, &here, "max", &c->serving_max, err) < 0 ||
+        get_names(o, &here, "columns", &c->serving_columns, err) < 0 ||
         get_level(o, &here, &c->serving_level, err) < 0)
         return -1;
     return 0;
@@ -335,11 +378,14 @@ static int decode_serving(const cJSON *json, const struct json_path *path, struc
 static int decode_lists(const cJSON *json, const struct json_path *path, struct config *c, struct err *err)
 {
     void *columns = NULL, *checks = NULL, *references = NULL;
-    int r = decode_list(json, path, "columns", sizeof *c->columns, &columns, &c->n_columns, decode_column_any, err);
+    int r = decode_list(json, path, "columns", sizeof *c->columns, &columns, &c->n_columns, decode_column_any,
+                        err);
     if (r == 0)
-        r = decode_list(json, path, "checks", sizeof *c->checks, &checks, &c->n_checks, decode_check_any, err);
+        r = decode_list(json, path, "checks", sizeof *c->checks, &checks, &c->n_checks, decode_check_any,
+                        err);
     if (r == 0)
-        r = decode_list(json, path, "references", sizeof *c->references, &references, &c->n_references, decode_reference_any, err);
+        r = decode_list(json, path, "references", sizeof *c->references, &references, &c->n_references,
+                        decode_reference_any, err);
     c->columns = columns;
     c->checks = checks;
     c->references = references;
@@ -350,18 +396,23 @@ int config_decode(const cJSON *json, struct config **ret, struct err *err)
 {
     _cleanup_config_ struct config *c = xcalloc(1, sizeof *c);
     struct json_path root = {.key = "dataValidate"};
-    static const char *const keys[] = {"source", "columns", "checks", "unique", "references", "volume", "drift", "freshness", "leakage", "servingLogs", NULL};
+    static const char *const keys[] = {"source",     "columns",     "checks", "unique",
+                                       "references", "volume",      "drift",  "freshness",
+                                       "leakage",    "servingLogs", NULL};
     if (json_only_keys(json, &root, keys, err) < 0 || decode_source(json, &root, c, err) < 0 ||
-        decode_lists(json, &root, c, err) < 0 ||
-        decode_unique(json, &root, c, err) < 0 || decode_volume(json, &root, c, err) < 0 || decode_drift(json, &root, c, err) < 0 ||
-        decode_freshness(json, &root, c, err) < 0 || decode_leakage(json, &root, c, err) < 0 || decode_serving(json, &root, c, err) < 0) {
+        decode_lists(json, &root, c, err) < 0 || decode_unique(json, &root, c, err) < 0 ||
+        decode_volume(json, &root, c, err) < 0 || decode_drift(json, &root, c, err) < 0 ||
+        decode_freshness(json, &root, c, err) < 0 || decode_leakage(json, &root, c, err) < 0 ||
+        decode_serving(json, &root, c, err) < 0) {
         if (!err->exit_code)
             err->exit_code = EXITCODE_CONFIG;
         return -1;
     }
     for (size_t i = 0; i < c->n_columns; i++) {
         if (config_column(c, c->columns[i].name) != &c->columns[i])
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "dataValidate.columns[%zu]: the column \"%s\" is listed twice", i, c->columns[i].name);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                            "dataValidate.columns[%zu]: the column \"%s\" is listed twice", i,
+                            c->columns[i].name);
     }
     *ret = steal_ptr(c);
     return 0;

@@ -41,10 +41,10 @@ struct reference_rule {
 enum baseline_kind { BASELINE_PREVIOUS, BASELINE_WEEKDAY, BASELINE_TRAILING, BASELINE_PINNED };
 struct baseline {
     enum baseline_kind kind;
-    int trailing;        /* partitions */
-    char *uri;           /* pinned: owned */
-    const char *digest;  /* pinned: 64 hex digits */
-    const char *text;    /* as written */
+    int trailing;       /* partitions */
+    char *uri;          /* pinned: owned */
+    const char *digest; /* pinned: 64 hex digits */
+    const char *text;   /* as written */
 };
 
 struct config {

@@ -57,7 +57,8 @@ static char *safe_name(const char *partition)
 static char *part_name(const struct partition *p, size_t partition, size_t file)
 {
     _cleanup_free_ char *name = safe_name(p->name);
-    return p->n == 1 ? xasprintf(SNAPSHOT_DATA "/%05zu-%s.parquet", partition, name) : xasprintf(SNAPSHOT_DATA "/%05zu-%s.%04zu.parquet", partition, name, file);
+    return p->n == 1 ? xasprintf(SNAPSHOT_DATA "/%05zu-%s.parquet", partition, name)
+                     : xasprintf(SNAPSHOT_DATA "/%05zu-%s.%04zu.parquet", partition, name, file);
 }
 
 static const char *extension(const char *key)
@@ -66,7 +67,9 @@ static const char *extension(const char *key)
     return dot ? dot : "";
 }
 
-int dataset_open(struct stage_run *run, const char *tag, const struct config *config, const struct source *source, size_t first, size_t first_window, struct dataset **ret, struct err *err)
+int dataset_open(struct stage_run *run, const char *tag, const struct config *config,
+                 const struct source *source, size_t first, size_t first_window, struct dataset **ret,
+                 struct err *err)
 {
     _cleanup_dataset_ struct dataset *d = xcalloc(1, sizeof *d);
     d->run = run;
@@ -82,17 +85,26 @@ int dataset_open(struct stage_run *run, const char *tag, const struct config *co
         n += source->partitions[p].n;
     }
     if (bytes > stage_scratch_max(run))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "scratch", "the window has %" PRId64 " MiB of files, the step's scratch %" PRId64 " MiB: raise scratch.size, or read a smaller window",
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "scratch",
+                        "the window has %" PRId64 " MiB of files, the step's scratch %" PRId64
+                        " MiB: raise scratch.size, or read a smaller window",
                         bytes >> 20, stage_scratch_max(run) >> 20);
     d->parts = xcalloc(n ? n : 1, sizeof *d->parts);
     for (size_t p = first; p < source->n_partitions; p++) {
         const struct partition *partition = &source->partitions[p];
         for (size_t i = 0; i < partition->n; i++) {
             struct part *part = &d->parts[d->n_parts];
-            *part = (struct part){.source = source, .file = &source->files[partition->first + i], .partition = p, .in_window = p >= first_window, .newest = p == d->newest};
-            part->staged = xasprintf("%s/%s-%zu%s", stage_scratch(run), tag, d->n_parts, extension(part->file->key));
+            *part = (struct part){.source = source,
+                                  .file = &source->files[partition->first + i],
+                                  .partition = p,
+                                  .in_window = p >= first_window,
+                                  .newest = p == d->newest};
+            part->staged =
+                xasprintf("%s/%s-%zu%s", stage_scratch(run), tag, d->n_parts, extension(part->file->key));
             part->name = part->in_window ? part_name(partition, p - first_window, i) : NULL;
-            part->path = part->in_window ? fs_join(snapshot, part->name) : xasprintf("%s/%s-%zu-counted.parquet", stage_scratch(run), tag, d->n_parts);
+            part->path = part->in_window
+                             ? fs_join(snapshot, part->name)
+                             : xasprintf("%s/%s-%zu-counted.parquet", stage_scratch(run), tag, d->n_parts);
             d->n_parts++;
         }
     }
@@ -160,7 +172,8 @@ static void *work(void *arg)
         if (i == SIZE_MAX)
             return NULL;
         struct err err = ERR_INIT;
-        int r = stage_stopping(c->dataset->run) ? stage_stopped(c->dataset->run, &err) : c->do_item(c->ctx, w->table, i, &err);
+        int r = stage_stopping(c->dataset->run) ? stage_stopped(c->dataset->run, &err)
+                                                : c->do_item(c->ctx, w->table, i, &err);
         if (r == 0)
             continue;
         (void)pthread_mutex_lock(&c->mutex);
@@ -172,9 +185,12 @@ static void *work(void *arg)
     }
 }
 
-int dataset_each(struct dataset *d, size_t n, int (*do_item)(void *ctx, struct table *t, size_t i, struct err *err), void *ctx, struct err *err)
+int dataset_each(struct dataset *d, size_t n,
+                 int (*do_item)(void *ctx, struct table *t, size_t i, struct err *err), void *ctx,
+                 struct err *err)
 {
-    struct crew crew = {.dataset = d, .n = n, .do_item = do_item, .ctx = ctx, .failed = SIZE_MAX, .err = ERR_INIT};
+    struct crew crew =
+        {.dataset = d, .n = n, .do_item = do_item, .ctx = ctx, .failed = SIZE_MAX, .err = ERR_INIT};
     (void)pthread_mutex_init(&crew.mutex, NULL);
     struct worker *workers = xcalloc(d->n_tables, sizeof *workers);
     for (size_t i = 0; i < d->n_tables; i++) {
@@ -285,7 +301,9 @@ static int convert(struct dataset *d, struct part *p, struct table *t, struct er
         add_column(&sql, p, &d->schema->columns[i], i == 0);
     if (buf_check(&sql, "SQL of the snapshot", err) < 0)
         return -1;
-    if (table_exec(t, err, "COPY (SELECT %s FROM %s) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)", buf_str(&sql), reader, target) < 0) {
+    if (table_exec(t, err,
+                   "COPY (SELECT %s FROM %s) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)",
+                   buf_str(&sql), reader, target) < 0) {
         if (err->class_ == ERR_INVALID)
             (void)snprintf(err->reason, sizeof err->reason, "type");
         return -1;

@@ -9,12 +9,12 @@
 struct part {
     const struct source *source;
     const struct source_file *file;
-    size_t partition;      /* index in the source */
-    bool in_window;        /* becomes part of the snapshot; else only a baseline */
+    size_t partition; /* index in the source */
+    bool in_window;   /* becomes part of the snapshot; else only a baseline */
     bool newest;
-    char *staged;          /* the source's bytes, here */
-    char *path;            /* the Parquet file that is counted; equals staged when taken as it is */
-    char *name;            /* in the snapshot: "data/…" */
+    char *staged; /* the source's bytes, here */
+    char *path;   /* the Parquet file that is counted; equals staged when taken as it is */
+    char *name;   /* in the snapshot: "data/…" */
     struct schema *found;
     struct scan_result *scan;
 };
@@ -33,7 +33,9 @@ struct dataset {
 };
 
 /* Partitions first…newest; those before first_window are baselines only. `tag` keeps the files of several datasets apart. */
-int dataset_open(struct stage_run *run, const char *tag, const struct config *config, const struct source *source, size_t first, size_t first_window, struct dataset **ret, struct err *err);
+int dataset_open(struct stage_run *run, const char *tag, const struct config *config,
+                 const struct source *source, size_t first, size_t first_window, struct dataset **ret,
+                 struct err *err);
 struct dataset *dataset_free(struct dataset *d);
 /* Brings all files here and reads their schemas. */
 int dataset_stage(struct dataset *d, struct err *err);
@@ -51,7 +53,9 @@ int64_t dataset_rows(const struct dataset *d, size_t partition);
 char *dataset_relation(const struct dataset *d, bool newest_only, const char *options);
 
 /* Runs do_item(ctx, table, i) for all i on the dataset's engines; the first failure ends it. */
-int dataset_each(struct dataset *d, size_t n, int (*do_item)(void *ctx, struct table *t, size_t i, struct err *err), void *ctx, struct err *err);
+int dataset_each(struct dataset *d, size_t n,
+                 int (*do_item)(void *ctx, struct table *t, size_t i, struct err *err), void *ctx,
+                 struct err *err);
 
 DEFINE_CLEANUP(struct dataset *, dataset_free);
 #define _cleanup_dataset_ CLEANUP(dataset_free_cleanup)

@@ -169,11 +169,13 @@ static double ks(const struct stats *base, const struct stats *now, const struct
     return largest;
 }
 
-bool drift_compare(enum drift_method method, const struct stats *base, const struct stats *now, struct drift *ret)
+bool drift_compare(enum drift_method method, const struct stats *base, const struct stats *now,
+                   struct drift *ret)
 {
     *ret = (struct drift){0};
     bool base_number = base->kind != STAT_TEXT, now_number = now->kind != STAT_TEXT;
-    if (base->kind == STAT_OTHER || now->kind == STAT_OTHER || base_number != now_number || base->rows == 0 || now->rows == 0)
+    if (base->kind == STAT_OTHER || now->kind == STAT_OTHER || base_number != now_number || base->rows == 0 ||
+        now->rows == 0)
         return false;
     if (base_number)
         bin_numbers(base, now, ret);

@@ -17,10 +17,11 @@ enum { DRIFT_BINS_MAX = 34 };
 
 struct drift {
     double value, noise;
-    size_t n; /* bins */
+    size_t n;                                         /* bins */
     double base[DRIFT_BINS_MAX], now[DRIFT_BINS_MAX]; /* counts */
     char label[DRIFT_BINS_MAX][48];
 };
 
 /* false: nothing to compare (no rows on a side, or other kinds of columns). */
-bool drift_compare(enum drift_method method, const struct stats *base, const struct stats *now, struct drift *ret);
+bool drift_compare(enum drift_method method, const struct stats *base, const struct stats *now,
+                   struct drift *ret);

@@ -8,9 +8,12 @@
 
 enum { MESSAGE_MAX = 1500 };
 
-const char *const finding_kind_names[] = {"schema", "nulls", "range", "values", "pattern", "check", "unique", "reference", "volume", "drift", "leakage", "serving", "freshness"};
+const char *const finding_kind_names[] = {"schema",  "nulls",   "range",     "values", "pattern",
+                                          "check",   "unique",  "reference", "volume", "drift",
+                                          "leakage", "serving", "freshness"};
 
-struct finding *findings_add(struct findings *f, enum finding_kind kind, enum level level, const char *column, double severity, const char *fmt, ...)
+struct finding *findings_add(struct findings *f, enum finding_kind kind, enum level level, const char *column,
+                             double severity, const char *fmt, ...)
 {
     char text[MESSAGE_MAX];
     va_list ap;

@@ -27,8 +27,8 @@ extern const char *const finding_kind_names[];
 struct finding {
     enum finding_kind kind;
     enum level level;
-    char *column;  /* or the rule's name; NULL: the whole table */
-    char *message; /* what was expected and found, and what to do */
+    char *column;    /* or the rule's name; NULL: the whole table */
+    char *message;   /* what was expected and found, and what to do */
     double severity; /* within a kind: larger is worse */
     size_t order;
     cJSON *samples; /* [{"file", "row", "value"?}], or NULL */
@@ -39,8 +39,8 @@ struct findings {
 };
 
 /* Samples may be attached to the one returned until the next is added. */
-struct finding *findings_add(struct findings *f, enum finding_kind kind, enum level level, const char *column, double severity, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
+struct finding *findings_add(struct findings *f, enum finding_kind kind, enum level level, const char *column,
+                             double severity, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 void findings_sort(struct findings *f);
 size_t findings_count(const struct findings *f, enum level level);
 /* The errors' messages, worst first, as many as fit into `max` bytes; "and N more" for the rest. */

@@ -9,7 +9,8 @@
 
 void judge_init(struct judge *j, struct dataset *d, size_t first)
 {
-    *j = (struct judge){.d = d, .config = d->config, .first = first, .max_drift = NAN, .volume_baseline = NAN};
+    *j =
+        (struct judge){.d = d, .config = d->config, .first = first, .max_drift = NAN, .volume_baseline = NAN};
     if (!d->schema)
         return; /* the schema failed: nothing was counted */
     j->by_partition = xcalloc(d->newest + 1, sizeof *j->by_partition);
@@ -49,15 +50,20 @@ int judge_leakage(struct judge *j, struct err *err)
     }
     if (bad) {
         free(rows);
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "leakage", "leakage.label %s: expected 0 or 1, found %" PRId64 " other values in the newest partition", c->leakage_label, bad);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "leakage",
+                        "leakage.label %s: expected 0 or 1, found %" PRId64
+                        " other values in the newest partition",
+                        c->leakage_label, bad);
     }
     leakage_measure(j->d->plan, rows, n, j->by_partition[j->d->newest], &j->leaks, &j->n_leaks);
     free(rows);
     for (size_t i = 0; i < j->n_leaks && j->leaks[i].auc > c->leakage_max_auc; i++) {
         const char *name = j->d->schema->columns[j->leaks[i].column].name;
-        (void)findings_add(&j->findings, FINDING_LEAKAGE, c->leakage_level, name, j->leaks[i].auc,
-                           "column %s predicts the label %s too well in partition %s: expected an AUC of at most maxAuc %.6g by itself, found %.4f; it may be known only after the label: remove it from the source or the features", name,
-                           c->leakage_label, j->d->source->partitions[j->d->newest].name, c->leakage_max_auc, j->leaks[i].auc);
+        (void)findings_add(
+            &j->findings, FINDING_LEAKAGE, c->leakage_level, name, j->leaks[i].auc,
+            "column %s predicts the label %s too well in partition %s: expected an AUC of at most maxAuc %.6g by itself, found %.4f; it may be known only after the label: remove it from the source or the features",
+            name, c->leakage_label, j->d->source->partitions[j->d->newest].name, c->leakage_max_auc,
+            j->leaks[i].auc);
     }
     return 0;
 }
@@ -78,11 +84,17 @@ static void compare_serving(struct judge *j, const struct dataset *logs, struct 
             !drift_compare(c->serving_method, &served[k], &j->by_partition[j->d->newest][i], &d))
             continue;
         j->drifts = grow_array(j->drifts, &j->drift_capacity, j->n_drifts, sizeof *j->drifts);
-        j->drifts[j->n_drifts++] = (struct judged_drift){.column = i, .drift = d, .baseline = xstrdup("the serving logs"), .method = c->serving_method, .max = c->serving_max, .serving = true};
+        j->drifts[j->n_drifts++] = (struct judged_drift){.column = i,
+                                                         .drift = d,
+                                                         .baseline = xstrdup("the serving logs"),
+                                                         .method = c->serving_method,
+                                                         .max = c->serving_max,
+                                                         .serving = true};
         if (d.value > c->serving_max && d.value > d.noise)
-            (void)findings_add(&j->findings, FINDING_SERVING, c->serving_level, name, d.value,
-                               "column %s differs between training and serving: expected %s at most max %.6g against the serving logs, found %.4g (chance explains up to %.2g); see that both compute it alike", name,
-                               drift_method_names[c->serving_method], c->serving_max, d.value, d.noise);
+            (void)findings_add(
+                &j->findings, FINDING_SERVING, c->serving_level, name, d.value,
+                "column %s differs between training and serving: expected %s at most max %.6g against the serving logs, found %.4g (chance explains up to %.2g); see that both compute it alike",
+                name, drift_method_names[c->serving_method], c->serving_max, d.value, d.noise);
     }
 }
 
@@ -119,7 +131,8 @@ bool judge_newest_time(const struct judge *j, int64_t *ret_ms)
 {
     for (size_t i = 0; j->config->freshness_column && i < j->d->schema->n; i++) {
         const struct stats *s = &j->by_partition[j->d->newest][i];
-        if (strcmp(j->d->schema->columns[i].name, j->config->freshness_column) != 0 || s->kind != STAT_TIME || !s->any)
+        if (strcmp(j->d->schema->columns[i].name, j->config->freshness_column) != 0 || s->kind != STAT_TIME ||
+            !s->any)
             continue;
         *ret_ms = s->int_max / 1000;
         return true;
@@ -127,13 +140,16 @@ bool judge_newest_time(const struct judge *j, int64_t *ret_ms)
     return false;
 }
 
-void judge_freshness(struct findings *f, const struct config *c, const char *partition, bool known, int64_t newest_ms, int64_t scheduled_ms)
+void judge_freshness(struct findings *f, const struct config *c, const char *partition, bool known,
+                     int64_t newest_ms, int64_t scheduled_ms)
 {
     if (!c->freshness_column)
         return;
     if (!known) {
-        (void)findings_add(f, FINDING_FRESHNESS, c->freshness_level, c->freshness_column, 1, "column %s has no time in partition %s: expected one not older than maxAge %s, found none", c->freshness_column,
-                           partition, c->freshness_text);
+        (void)findings_add(
+            f, FINDING_FRESHNESS, c->freshness_level, c->freshness_column, 1,
+            "column %s has no time in partition %s: expected one not older than maxAge %s, found none",
+            c->freshness_column, partition, c->freshness_text);
         return;
     }
     int64_t age = scheduled_ms - newest_ms;
@@ -142,7 +158,9 @@ void judge_freshness(struct findings *f, const struct config *c, const char *par
     char newest[CLOCK_RFC3339_MAX], scheduled[CLOCK_RFC3339_MAX];
     clock_format_rfc3339(newest_ms, newest);
     clock_format_rfc3339(scheduled_ms, scheduled);
-    (void)findings_add(f, FINDING_FRESHNESS, c->freshness_level, c->freshness_column, (double)age,
-                       "partition %s is stale: expected the newest %s at most maxAge %s before the scheduled time %s, found %s (%" PRId64 "h before); see whether its producer runs", partition,
-                       c->freshness_column, c->freshness_text, scheduled, newest, age / 3600000);
+    (void)findings_add(
+        f, FINDING_FRESHNESS, c->freshness_level, c->freshness_column, (double)age,
+        "partition %s is stale: expected the newest %s at most maxAge %s before the scheduled time %s, found %s (%" PRId64
+        "h before); see whether its producer runs",
+        partition, c->freshness_column, c->freshness_text, scheduled, newest, age / 3600000);
 }

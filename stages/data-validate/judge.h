@@ -12,7 +12,7 @@ struct judged_drift {
     char *baseline; /* what it was compared with */
     enum drift_method method;
     double max;
-    bool serving;   /* with serving logs */
+    bool serving; /* with serving logs */
 };
 
 struct judge {
@@ -21,13 +21,13 @@ struct judge {
     const struct source *const *references; /* one a reference rule, resolved with the source */
     const struct source *serving;           /* NULL: no such rule */
     struct findings findings;
-    struct table *checker; /* all threads; opened when a rule needs it */
+    struct table *checker;       /* all threads; opened when a rule needs it */
     struct stats **by_partition; /* index: partition; NULL before the first looked at */
     size_t first;
     bool *accepted; /* partitions that may be baselines: none of their own error-level comparisons fails */
     struct judged_drift *drifts;
     size_t n_drifts, drift_capacity;
-    double max_drift; /* NaN: none compared */
+    double max_drift;       /* NaN: none compared */
     double volume_baseline; /* rows; NaN: none */
     struct leak *leaks;
     size_t n_leaks;
@@ -37,17 +37,18 @@ struct judge {
 void judge_init(struct judge *j, struct dataset *d, size_t first);
 void judge_release(struct judge *j);
 
-void judge_rows(struct judge *j);                            /* row rules over the window, null shares of the newest */
-int judge_aggregates(struct judge *j, struct err *err);      /* on the newest partition */
-int judge_unique(struct judge *j, struct err *err);          /* over the window */
+void judge_rows(struct judge *j); /* row rules over the window, null shares of the newest */
+int judge_aggregates(struct judge *j, struct err *err); /* on the newest partition */
+int judge_unique(struct judge *j, struct err *err);     /* over the window */
 int judge_references(struct judge *j, struct err *err);
-int judge_baselines(struct judge *j, struct err *err);       /* volume and drift of the newest */
+int judge_baselines(struct judge *j, struct err *err); /* volume and drift of the newest */
 int judge_leakage(struct judge *j, struct err *err);
 int judge_serving(struct judge *j, struct err *err);
 /* Newest time of the freshness column in the newest partition; false: no rows. */
 bool judge_newest_time(const struct judge *j, int64_t *ret_ms);
 /* Not part of any artifact: depends on the clock. Adds to findings when too old. */
-void judge_freshness(struct findings *f, const struct config *c, const char *partition, bool known, int64_t newest_ms, int64_t scheduled_ms);
+void judge_freshness(struct findings *f, const struct config *c, const char *partition, bool known,
+                     int64_t newest_ms, int64_t scheduled_ms);
 
 /* The oldest partition that the rules need, the window's first given. */
 size_t judge_first_partition(const struct config *c, const struct source *s, size_t first_window);

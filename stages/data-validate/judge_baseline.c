@@ -79,7 +79,8 @@ static int read_pinned(struct judge *j, const struct baseline *b, cJSON **ret, s
 {
     const char *slash = strrchr(b->uri, '/');
     if (!slash)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "baseline", "baseline %s: expected a URI", b->text);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "baseline", "baseline %s: expected a URI",
+                        b->text);
     bool file = text_ends_with(b->uri, ".json");
     _cleanup_free_ char *parent = file ? xstrndup(b->uri, (size_t)(slash - b->uri)) : xstrdup(b->uri);
     _cleanup_free_ char *root = strstr(parent, "://") ? xstrdup(parent) : xasprintf("file://%s", parent);
@@ -96,7 +97,8 @@ static int read_pinned(struct judge *j, const struct baseline *b, cJSON **ret, s
             return err_wrap(err, "baseline %s", b->text);
         sha256_hex(manifest, len, digest);
         if (!text_equal(digest, b->digest))
-            return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "baseline", "baseline %s: the artifact there has the digest %s", b->text, digest);
+            return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "baseline",
+                            "baseline %s: the artifact there has the digest %s", b->text, digest);
         _cleanup_json_ cJSON *o = NULL;
         if (json_parse(manifest, len, PROFILE_MAX, &o, err) < 0)
             return -1;
@@ -104,7 +106,8 @@ static int read_pinned(struct judge *j, const struct baseline *b, cJSON **ret, s
         const cJSON *f;
         cJSON_ArrayForEach(f, cJSON_GetObjectItemCaseSensitive(o, "files"))
         {
-            const cJSON *name = cJSON_GetObjectItemCaseSensitive(f, "name"), *sha = cJSON_GetObjectItemCaseSensitive(f, "sha256");
+            const cJSON *name = cJSON_GetObjectItemCaseSensitive(f, "name"),
+                        *sha = cJSON_GetObjectItemCaseSensitive(f, "sha256");
             if (cJSON_IsString(name) && text_equal(name->valuestring, key) && cJSON_IsString(sha))
                 (void)snprintf(of_file, sizeof of_file, "%s", sha->valuestring);
         }
@@ -114,11 +117,13 @@ static int read_pinned(struct judge *j, const struct baseline *b, cJSON **ret, s
         return err_wrap(err, "baseline %s", b->text);
     sha256_hex(text, len, digest);
     if (!text_equal(digest, expect))
-        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "baseline", "baseline %s: %s there has the digest %s, expected %s", b->text, key, digest, expect);
+        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "baseline",
+                        "baseline %s: %s there has the digest %s, expected %s", b->text, key, digest, expect);
     return json_parse(text, len, PROFILE_MAX, ret, err);
 }
 
-static int pinned_point(struct judge *j, const struct baseline *b, struct reference_point *ret, struct err *err)
+static int pinned_point(struct judge *j, const struct baseline *b, struct reference_point *ret,
+                        struct err *err)
 {
     _cleanup_json_ cJSON *profile = NULL;
     if (read_pinned(j, b, &profile, err) < 0)
@@ -146,7 +151,8 @@ static int pinned_point(struct judge *j, const struct baseline *b, struct refere
 
 static void point_at(const struct judge *j, size_t partition, struct reference_point *ret)
 {
-    *ret = (struct reference_point){.columns = j->by_partition[partition], .rows = (double)dataset_rows(j->d, partition)};
+    *ret = (struct reference_point){.columns = j->by_partition[partition],
+                                    .rows = (double)dataset_rows(j->d, partition)};
     (void)snprintf(ret->text, sizeof ret->text, "partition %.140s", j->d->source->partitions[partition].name);
 }
 
@@ -175,7 +181,8 @@ static bool trailing_point(const struct judge *j, size_t partition, int n, struc
 }
 
 /* *ret_found false: there is none. */
-static int find_point(struct judge *j, const struct baseline *b, size_t partition, struct reference_point *ret, bool *ret_found, struct err *err)
+static int find_point(struct judge *j, const struct baseline *b, size_t partition,
+                      struct reference_point *ret, bool *ret_found, struct err *err)
 {
     *ret_found = false;
     size_t weekday;
@@ -193,7 +200,8 @@ static int find_point(struct judge *j, const struct baseline *b, size_t partitio
         }
         return 0;
     case BASELINE_WEEKDAY:
-        if (weekday_partition(j->d->source, partition, &weekday) && weekday >= j->first && j->accepted[weekday]) {
+        if (weekday_partition(j->d->source, partition, &weekday) && weekday >= j->first &&
+            j->accepted[weekday]) {
             point_at(j, weekday, ret);
             *ret_found = true;
         }
@@ -223,7 +231,11 @@ static bool exceeds(const struct drift *d, double max)
 static void keep_drift(struct judge *j, size_t column, const struct drift *d, const char *baseline)
 {
     j->drifts = grow_array(j->drifts, &j->drift_capacity, j->n_drifts, sizeof *j->drifts);
-    j->drifts[j->n_drifts++] = (struct judged_drift){.column = column, .drift = *d, .baseline = xstrdup(baseline), .method = j->config->drift_method, .max = j->config->drift_max};
+    j->drifts[j->n_drifts++] = (struct judged_drift){.column = column,
+                                                     .drift = *d,
+                                                     .baseline = xstrdup(baseline),
+                                                     .method = j->config->drift_method,
+                                                     .max = j->config->drift_max};
     if (isnan(j->max_drift) || d->value > j->max_drift)
         j->max_drift = d->value;
 }
@@ -235,7 +247,8 @@ static bool compare_drift(struct judge *j, size_t partition, const struct refere
     bool fails = false, newest = partition == j->d->newest;
     for (size_t i = 0; i < j->d->schema->n; i++) {
         struct drift d;
-        if (!drift_applies(j, i) || !drift_compare(c->drift_method, &base->columns[i], &j->by_partition[partition][i], &d))
+        if (!drift_applies(j, i) ||
+            !drift_compare(c->drift_method, &base->columns[i], &j->by_partition[partition][i], &d))
             continue;
         bool over = exceeds(&d, c->drift_max);
         fails = fails || over;
@@ -243,9 +256,11 @@ static bool compare_drift(struct judge *j, size_t partition, const struct refere
             continue;
         keep_drift(j, i, &d, base->text);
         if (over)
-            (void)findings_add(&j->findings, FINDING_DRIFT, c->drift_level, j->d->schema->columns[i].name, d.value,
-                               "column %s drifted in partition %s: expected %s at most max %.6g against %s, found %.4g (chance explains up to %.2g); see its distribution in the report, repair the partition or raise max",
-                               j->d->schema->columns[i].name, j->d->source->partitions[partition].name, drift_method_names[c->drift_method], c->drift_max, base->text, d.value, d.noise);
+            (void)findings_add(
+                &j->findings, FINDING_DRIFT, c->drift_level, j->d->schema->columns[i].name, d.value,
+                "column %s drifted in partition %s: expected %s at most max %.6g against %s, found %.4g (chance explains up to %.2g); see its distribution in the report, repair the partition or raise max",
+                j->d->schema->columns[i].name, j->d->source->partitions[partition].name,
+                drift_method_names[c->drift_method], c->drift_max, base->text, d.value, d.noise);
     }
     return fails;
 }
@@ -259,9 +274,10 @@ static bool compare_volume(struct judge *j, size_t partition, const struct refer
         return fails;
     j->volume_baseline = base->rows;
     if (fails)
-        (void)findings_add(&j->findings, FINDING_VOLUME, j->config->volume_level, NULL, fabs(change),
-                           "volume of partition %s: expected %.0f rows ± tolerance %.6g as in %s, found %.0f rows (%+.1f %%); see whether its producer has finished, or raise the tolerance",
-                           j->d->source->partitions[partition].name, base->rows, tolerance, base->text, rows, 100 * change);
+        (void)findings_add(
+            &j->findings, FINDING_VOLUME, j->config->volume_level, NULL, fabs(change),
+            "volume of partition %s: expected %.0f rows ± tolerance %.6g as in %s, found %.0f rows (%+.1f %%); see whether its producer has finished, or raise the tolerance",
+            j->d->source->partitions[partition].name, base->rows, tolerance, base->text, rows, 100 * change);
     return fails;
 }
 
@@ -270,7 +286,8 @@ static bool nulls_fail(const struct judge *j, size_t partition)
     for (size_t i = 0; i < j->d->schema->n; i++) {
         const struct column_rule *r = config_column(j->config, j->d->schema->columns[i].name);
         const struct stats *s = &j->by_partition[partition][i];
-        if (r && r->level == LEVEL_ERROR && s->rows > 0 && (double)s->nulls > r->max_null_fraction * (double)s->rows)
+        if (r && r->level == LEVEL_ERROR && s->rows > 0 &&
+            (double)s->nulls > r->max_null_fraction * (double)s->rows)
             return true;
     }
     return false;
@@ -278,8 +295,9 @@ static bool nulls_fail(const struct judge *j, size_t partition)
 
 static void no_baseline(struct judge *j, enum finding_kind kind, const struct baseline *b)
 {
-    (void)findings_add(&j->findings, kind, LEVEL_WARN, NULL, 0, "%s is not checked: there is no baseline (%s) for partition %s yet", finding_kind_names[kind], b->text,
-                       j->d->source->partitions[j->d->newest].name);
+    (void)findings_add(&j->findings, kind, LEVEL_WARN, NULL, 0,
+                       "%s is not checked: there is no baseline (%s) for partition %s yet",
+                       finding_kind_names[kind], b->text, j->d->source->partitions[j->d->newest].name);
 }
 
 static int judge_partition(struct judge *j, size_t partition, struct err *err)
@@ -312,12 +330,15 @@ static int judge_partition(struct judge *j, size_t partition, struct err *err)
 
 int judge_baselines(struct judge *j, struct err *err)
 {
-    for (size_t i = 0; j->config->drift_columns && i < (size_t)cJSON_GetArraySize(j->config->drift_columns); i++) {
+    for (size_t i = 0; j->config->drift_columns && i < (size_t)cJSON_GetArraySize(j->config->drift_columns);
+         i++) {
         const char *name = cJSON_GetArrayItem(j->config->drift_columns, (int)i)->valuestring;
         if (!schema_find(j->d->schema, name))
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "schema", "drift.columns: the source has no column \"%s\"", name);
+            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "schema",
+                            "drift.columns: the source has no column \"%s\"", name);
     }
-    bool only_newest = (!j->config->volume || j->config->volume_baseline.kind == BASELINE_PINNED) && (!j->config->drift || j->config->drift_baseline.kind == BASELINE_PINNED);
+    bool only_newest = (!j->config->volume || j->config->volume_baseline.kind == BASELINE_PINNED) &&
+                       (!j->config->drift || j->config->drift_baseline.kind == BASELINE_PINNED);
     for (size_t p = only_newest ? j->d->newest : j->first; p <= j->d->newest; p++) {
         if (judge_partition(j, p, err) < 0)
             return -1;

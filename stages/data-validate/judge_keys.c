@@ -55,8 +55,10 @@ static int add_sample(void *ctx, const struct column_batch *b, struct err *err)
     struct collect *c = ctx;
     for (size_t i = 0; i < b->n_rows; i++) {
         const struct column *file = &b->columns[0], *text = &b->columns[2];
-        _cleanup_free_ char *path = xstrndup(file->text + file->offsets[i], file->offsets[i + 1] - file->offsets[i]);
-        _cleanup_free_ char *value = xstrndup(text->text + text->offsets[i], text->offsets[i + 1] - text->offsets[i]);
+        _cleanup_free_ char *path =
+            xstrndup(file->text + file->offsets[i], file->offsets[i + 1] - file->offsets[i]);
+        _cleanup_free_ char *value =
+            xstrndup(text->text + text->offsets[i], text->offsets[i + 1] - text->offsets[i]);
         const struct part *p = judge_part_by_path(c->judge, path);
         if (p && cJSON_GetArraySize(c->samples) < SAMPLE_ROWS)
             json_append(c->samples, judge_sample(p, b->columns[1].i64[i] + 1, value));
@@ -109,24 +111,30 @@ static bool hashes_repeat(const struct judge *j, size_t set)
 
 static int judge_set(struct judge *j, const cJSON *set, struct err *err)
 {
-    _cleanup_buf_ struct buf idents = BUF_INIT(SQL_MAX), present = BUF_INIT(SQL_MAX), shown = BUF_INIT(SQL_MAX);
+    _cleanup_buf_ struct buf idents = BUF_INIT(SQL_MAX), present = BUF_INIT(SQL_MAX),
+                             shown = BUF_INIT(SQL_MAX);
     name_lists(set, &idents, &present, &shown);
     struct table *t;
     int64_t keys, surplus;
     _cleanup_free_ char *plain = dataset_relation(j->d, false, "");
     if (judge_checker(j, &t, err) < 0 ||
-        table_query_int(t, &keys, NULL, err, "SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1)", plain, buf_str(&present), buf_str(&idents)) < 0)
+        table_query_int(t, &keys, NULL, err,
+                        "SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1)",
+                        plain, buf_str(&present), buf_str(&idents)) < 0)
         return -1;
     if (keys == 0)
         return 0;
-    if (table_query_int(t, &surplus, NULL, err, "SELECT CAST(sum(n - 1) AS BIGINT) FROM (SELECT count(*) AS n FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1)", plain, buf_str(&present),
-                        buf_str(&idents)) < 0)
+    if (table_query_int(
+            t, &surplus, NULL, err,
+            "SELECT CAST(sum(n - 1) AS BIGINT) FROM (SELECT count(*) AS n FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1)",
+            plain, buf_str(&present), buf_str(&idents)) < 0)
         return -1;
     _cleanup_free_ char *numbered = dataset_relation(j->d, false, "filename = true, file_row_number = true");
-    _cleanup_free_ char *sql = xasprintf("SELECT filename, file_row_number, concat_ws(', ', %s) FROM (SELECT * FROM %s WHERE %s) JOIN (SELECT %s FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1 ORDER BY %s LIMIT %d) "
-                                         "USING (%s) ORDER BY %s, filename, file_row_number",
-                                         buf_str(&idents), numbered, buf_str(&present), buf_str(&idents), plain, buf_str(&present), buf_str(&idents), buf_str(&idents), KEYS_SHOWN,
-                                         buf_str(&idents), buf_str(&idents));
+    _cleanup_free_ char *sql = xasprintf(
+        "SELECT filename, file_row_number, concat_ws(', ', %s) FROM (SELECT * FROM %s WHERE %s) JOIN (SELECT %s FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1 ORDER BY %s LIMIT %d) "
+        "USING (%s) ORDER BY %s, filename, file_row_number",
+        buf_str(&idents), numbered, buf_str(&present), buf_str(&idents), plain, buf_str(&present),
+        buf_str(&idents), buf_str(&idents), KEYS_SHOWN, buf_str(&idents), buf_str(&idents));
     static const enum column_type types[] = {COLUMN_STR, COLUMN_I64, COLUMN_STR};
     struct collect c = {j, json_array()};
     if (table_stream(t, sql, types, ARRAY_SIZE(types), add_sample, &c, err) < 0) {
@@ -134,9 +142,12 @@ static int judge_set(struct judge *j, const cJSON *set, struct err *err)
         return -1;
     }
     const cJSON *first = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(c.samples, 0), "value");
-    struct finding *f = findings_add(&j->findings, FINDING_UNIQUE, LEVEL_ERROR, buf_str(&shown), (double)surplus,
-                                     "unique [%s] does not hold: expected every key once in the window, found %" PRId64 " keys more than once (%" PRId64 " rows too many), for example (%s); remove the repeated rows, or widen the key",
-                                     buf_str(&shown), keys, surplus, cJSON_IsString(first) ? first->valuestring : "");
+    struct finding *f =
+        findings_add(&j->findings, FINDING_UNIQUE, LEVEL_ERROR, buf_str(&shown), (double)surplus,
+                     "unique [%s] does not hold: expected every key once in the window, found %" PRId64
+                     " keys more than once (%" PRId64
+                     " rows too many), for example (%s); remove the repeated rows, or widen the key",
+                     buf_str(&shown), keys, surplus, cJSON_IsString(first) ? first->valuestring : "");
     f->samples = c.samples;
     return 0;
 }
@@ -161,8 +172,10 @@ static int stage_reference(struct judge *j, size_t index, char **ret, struct err
     const struct source *s = j->references[index];
     _cleanup_buf_ struct buf b = BUF_INIT(SQL_MAX);
     for (size_t i = 0; i < s->n_files; i++) {
-        const char *slash = strrchr(s->files[i].key, '/'), *dot = strchr(slash ? slash : s->files[i].key, '.');
-        _cleanup_free_ char *path = xasprintf("%s/reference-%zu-%zu%s", stage_scratch(j->d->run), index, i, dot ? dot : "");
+        const char *slash = strrchr(s->files[i].key, '/'),
+                   *dot = strchr(slash ? slash : s->files[i].key, '.');
+        _cleanup_free_ char *path =
+            xasprintf("%s/reference-%zu-%zu%s", stage_scratch(j->d->run), index, i, dot ? dot : "");
         if (source_stage(s, &s->files[i], path, err) < 0)
             return -1;
         _cleanup_free_ char *reader = schema_reader(s->files[i].format, path, NULL);
@@ -182,22 +195,27 @@ static int judge_reference(struct judge *j, size_t index, struct err *err)
     struct table *t;
     if (judge_checker(j, &t, err) < 0 || stage_reference(j, index, &other, err) < 0)
         return -1;
-    _cleanup_buf_ struct buf idents = BUF_INIT(SQL_MAX), present = BUF_INIT(SQL_MAX), shown = BUF_INIT(SQL_MAX), equal = BUF_INIT(SQL_MAX);
+    _cleanup_buf_ struct buf idents = BUF_INIT(SQL_MAX), present = BUF_INIT(SQL_MAX),
+                             shown = BUF_INIT(SQL_MAX), equal = BUF_INIT(SQL_MAX);
     name_lists(r->columns, &idents, &present, &shown);
     int n = cJSON_GetArraySize(r->columns);
     for (int i = 0; i < n; i++) {
         _cleanup_free_ char *mine = table_quote_ident(cJSON_GetArrayItem(r->columns, i)->valuestring);
-        _cleanup_free_ char *theirs = table_quote_ident(cJSON_GetArrayItem(r->other_columns ? r->other_columns : r->columns, i)->valuestring);
+        _cleanup_free_ char *theirs = table_quote_ident(
+            cJSON_GetArrayItem(r->other_columns ? r->other_columns : r->columns, i)->valuestring);
         (void)buf_addf(&equal, "%ss.%s = o.%s", i ? " AND " : "", mine, theirs);
     }
     _cleanup_free_ char *numbered = dataset_relation(j->d, false, "filename = true, file_row_number = true");
-    _cleanup_free_ char *orphans = xasprintf("(SELECT * FROM %s WHERE %s) AS s ANTI JOIN %s AS o ON %s", numbered, buf_str(&present), other, buf_str(&equal));
+    _cleanup_free_ char *orphans = xasprintf("(SELECT * FROM %s WHERE %s) AS s ANTI JOIN %s AS o ON %s",
+                                             numbered, buf_str(&present), other, buf_str(&equal));
     int64_t count;
     if (table_query_int(t, &count, NULL, err, "SELECT count(*) FROM %s", orphans) < 0)
         return -1;
     if (count <= r->max_violations)
         return 0;
-    _cleanup_free_ char *sql = xasprintf("SELECT filename, file_row_number, concat_ws(', ', %s) FROM %s ORDER BY filename, file_row_number LIMIT %d", buf_str(&idents), orphans, SAMPLE_ROWS);
+    _cleanup_free_ char *sql = xasprintf(
+        "SELECT filename, file_row_number, concat_ws(', ', %s) FROM %s ORDER BY filename, file_row_number LIMIT %d",
+        buf_str(&idents), orphans, SAMPLE_ROWS);
     static const enum column_type types[] = {COLUMN_STR, COLUMN_I64, COLUMN_STR};
     struct collect c = {j, json_array()};
     if (table_stream(t, sql, types, ARRAY_SIZE(types), add_sample, &c, err) < 0) {
@@ -205,9 +223,13 @@ static int judge_reference(struct judge *j, size_t index, struct err *err)
         return -1;
     }
     const cJSON *first = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(c.samples, 0), "value");
-    struct finding *f = findings_add(&j->findings, FINDING_REFERENCE, r->level, r->name, (double)count,
-                                     "reference %s: %" PRId64 " rows have [%s] that is not in %s: expected at most maxViolations %" PRId64 ", found for example (%s); add the missing rows there, or repair these",
-                                     r->name, count, buf_str(&shown), r->uri, r->max_violations, cJSON_IsString(first) ? first->valuestring : "");
+    struct finding *f =
+        findings_add(&j->findings, FINDING_REFERENCE, r->level, r->name, (double)count,
+                     "reference %s: %" PRId64
+                     " rows have [%s] that is not in %s: expected at most maxViolations %" PRId64
+                     ", found for example (%s); add the missing rows there, or repair these",
+                     r->name, count, buf_str(&shown), r->uri, r->max_violations,
+                     cJSON_IsString(first) ? first->valuestring : "");
     f->samples = c.samples;
     return 0;
 }

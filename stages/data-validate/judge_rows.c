@@ -41,7 +41,8 @@ static void describe_range(const struct column_rule *c, char *ret, size_t size)
         json_format_double(c->min, min);
     if (!isnan(c->max))
         json_format_double(c->max, max);
-    (void)snprintf(ret, size, "%s%s%s%s%s", *min ? "min " : "", min, *min && *max ? " and " : "", *max ? "max " : "", max);
+    (void)snprintf(ret, size, "%s%s%s%s%s", *min ? "min " : "", min, *min && *max ? " and " : "",
+                   *max ? "max " : "", max);
 }
 
 static void describe_values(const struct column_rule *c, char *ret, size_t size)
@@ -61,43 +62,57 @@ static void describe_values(const struct column_rule *c, char *ret, size_t size)
     }
 }
 
-static void add_row_finding(struct judge *j, const struct row_rule *r, int64_t n, int64_t rows, const struct part *first, cJSON *samples)
+static void add_row_finding(struct judge *j, const struct row_rule *r, int64_t n, int64_t rows,
+                            const struct part *first, cJSON *samples)
 {
     struct finding *f = NULL;
     double share = rows ? (double)n / (double)rows : 0;
     const char *where = dataset_partition(j->d, first)->name;
     const cJSON *s = cJSON_GetArrayItem(samples, 0);
-    const cJSON *value = cJSON_GetObjectItemCaseSensitive(s, "value"), *row = cJSON_GetObjectItemCaseSensitive(s, "row");
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(s, "value"),
+                *row = cJSON_GetObjectItemCaseSensitive(s, "row");
     const char *example = cJSON_IsString(value) ? value->valuestring : "";
     int64_t at = cJSON_IsNumber(row) ? (int64_t)row->valuedouble : 0;
     char text[512];
     switch (r->kind) {
     case RULE_NULL:
         f = findings_add(&j->findings, FINDING_NULLS, r->column->level, r->column->name, share,
-                         "column %s is null in %" PRId64 " of %" PRId64 " rows: expected none (nullable: false), found the first in %s row %" PRId64 " of partition %s; fill the values at their producer, or allow nulls",
+                         "column %s is null in %" PRId64 " of %" PRId64
+                         " rows: expected none (nullable: false), found the first in %s row %" PRId64
+                         " of partition %s; fill the values at their producer, or allow nulls",
                          r->column->name, n, rows, first->file->key, at, where);
         break;
     case RULE_RANGE:
         describe_range(r->column, text, sizeof text);
         f = findings_add(&j->findings, FINDING_RANGE, r->column->level, r->column->name, share,
-                         "column %s is out of range in %" PRId64 " of %" PRId64 " rows: expected %s, found %s in %s row %" PRId64 "; repair the rows, or widen the range", r->column->name, n, rows,
-                         text, example, first->file->key, at);
+                         "column %s is out of range in %" PRId64 " of %" PRId64
+                         " rows: expected %s, found %s in %s row %" PRId64
+                         "; repair the rows, or widen the range",
+                         r->column->name, n, rows, text, example, first->file->key, at);
         break;
     case RULE_VALUES:
         describe_values(r->column, text, sizeof text);
         f = findings_add(&j->findings, FINDING_VALUES, r->column->level, r->column->name, share,
-                         "column %s has unknown values in %" PRId64 " of %" PRId64 " rows: expected one of values [%s], found \"%s\" in %s row %" PRId64 "; repair the rows, or add the value", r->column->name, n,
-                         rows, text, example, first->file->key, at);
+                         "column %s has unknown values in %" PRId64 " of %" PRId64
+                         " rows: expected one of values [%s], found \"%s\" in %s row %" PRId64
+                         "; repair the rows, or add the value",
+                         r->column->name, n, rows, text, example, first->file->key, at);
         break;
     case RULE_PATTERN:
         f = findings_add(&j->findings, FINDING_PATTERN, r->column->level, r->column->name, share,
-                         "column %s does not match its pattern in %" PRId64 " of %" PRId64 " rows: expected %s, found \"%s\" in %s row %" PRId64 "; repair the rows, or change the pattern", r->column->name, n, rows,
-                         r->column->pattern, example, first->file->key, at);
+                         "column %s does not match its pattern in %" PRId64 " of %" PRId64
+                         " rows: expected %s, found \"%s\" in %s row %" PRId64
+                         "; repair the rows, or change the pattern",
+                         r->column->name, n, rows, r->column->pattern, example, first->file->key, at);
         break;
     case RULE_SQL:
         f = findings_add(&j->findings, FINDING_CHECK, r->check->level, r->check->name, share,
-                         "check %s fails in %" PRId64 " of %" PRId64 " rows: expected at most maxViolations %" PRId64 " where not (%.200s), found the first in %s row %" PRId64 "; repair the rows, or change the check",
-                         r->check->name, n, rows, r->check->max_violations, r->check->sql, first->file->key, at);
+                         "check %s fails in %" PRId64 " of %" PRId64
+                         " rows: expected at most maxViolations %" PRId64
+                         " where not (%.200s), found the first in %s row %" PRId64
+                         "; repair the rows, or change the check",
+                         r->check->name, n, rows, r->check->max_violations, r->check->sql, first->file->key,
+                         at);
         break;
     }
     f->samples = samples;
@@ -113,9 +128,12 @@ static void judge_null_shares(struct judge *j)
             continue;
         double share = (double)s->nulls / (double)s->rows;
         if (share > rule->max_null_fraction)
-            (void)findings_add(&j->findings, FINDING_NULLS, rule->level, rule->name, share,
-                               "column %s is null in %.4g %% of the rows of partition %s: expected at most maxNullFraction %.6g, found %.6g (%" PRId64 " of %" PRId64 "); fill the values at their producer, or raise the bound",
-                               rule->name, 100 * share, j->d->source->partitions[j->d->newest].name, rule->max_null_fraction, share, s->nulls, s->rows);
+            (void)findings_add(
+                &j->findings, FINDING_NULLS, rule->level, rule->name, share,
+                "column %s is null in %.4g %% of the rows of partition %s: expected at most maxNullFraction %.6g, found %.6g (%" PRId64
+                " of %" PRId64 "); fill the values at their producer, or raise the bound",
+                rule->name, 100 * share, j->d->source->partitions[j->d->newest].name, rule->max_null_fraction,
+                share, s->nulls, s->rows);
     }
 }
 
@@ -147,19 +165,25 @@ int judge_aggregates(struct judge *j, struct err *err)
             continue;
         double v;
         bool null;
-        if (table_query_double(t, &v, &null, err, "SELECT CAST((%s\n) AS DOUBLE) FROM %s", c->aggregate, relation) < 0)
+        if (table_query_double(t, &v, &null, err, "SELECT CAST((%s\n) AS DOUBLE) FROM %s", c->aggregate,
+                               relation) < 0)
             return err_wrap(err, "check %s", c->name);
         char bounds[80], min[32] = "", max[32] = "";
         if (!isnan(c->min))
             json_format_double(c->min, min);
         if (!isnan(c->max))
             json_format_double(c->max, max);
-        (void)snprintf(bounds, sizeof bounds, "%s%s%s%s%s", *min ? "min " : "", min, *min && *max ? " and " : "", *max ? "max " : "", max);
+        (void)snprintf(bounds, sizeof bounds, "%s%s%s%s%s", *min ? "min " : "", min,
+                       *min && *max ? " and " : "", *max ? "max " : "", max);
         if (null || isnan(v))
-            (void)findings_add(&j->findings, FINDING_CHECK, c->level, c->name, 1, "check %s: %.200s is undefined on partition %s: expected %s, found NULL", c->name, c->aggregate, partition, bounds);
-        else if (v < c->min || v > c->max)
             (void)findings_add(&j->findings, FINDING_CHECK, c->level, c->name, 1,
-                               "check %s: %.200s on partition %s: expected %s, found %.10g; see why the partition differs, or change the bounds", c->name, c->aggregate, partition, bounds, v);
+                               "check %s: %.200s is undefined on partition %s: expected %s, found NULL",
+                               c->name, c->aggregate, partition, bounds);
+        else if (v < c->min || v > c->max)
+            (void)findings_add(
+                &j->findings, FINDING_CHECK, c->level, c->name, 1,
+                "check %s: %.200s on partition %s: expected %s, found %.10g; see why the partition differs, or change the bounds",
+                c->name, c->aggregate, partition, bounds, v);
     }
     return 0;
 }

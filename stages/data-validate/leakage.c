@@ -57,7 +57,8 @@ static struct group *find_group(struct group *groups, size_t mask, uint64_t valu
     return &groups[at];
 }
 
-static double grouped_area(const uint64_t *values, const uint8_t *label, size_t n, uint64_t *keys, uint64_t *spare)
+static double grouped_area(const uint64_t *values, const uint8_t *label, size_t n, uint64_t *keys,
+                           uint64_t *spare)
 {
     size_t size = 16;
     while (size < 2 * n)
@@ -86,7 +87,8 @@ static int compare_leaks(const void *a, const void *b)
     return x->column < y->column ? -1 : x->column > y->column;
 }
 
-void leakage_measure(const struct scan_plan *plan, const struct leak_rows *const *parts, size_t n_parts, const struct stats *columns, struct leak **ret, size_t *ret_n)
+void leakage_measure(const struct scan_plan *plan, const struct leak_rows *const *parts, size_t n_parts,
+                     const struct stats *columns, struct leak **ret, size_t *ret_n)
 {
     size_t n = 0;
     for (size_t i = 0; i < n_parts; i++)
@@ -95,7 +97,8 @@ void leakage_measure(const struct scan_plan *plan, const struct leak_rows *const
     *ret_n = 0;
     if (n < 4)
         return;
-    uint64_t *values = xcalloc(n, sizeof *values), *keys = xcalloc(n, sizeof *keys), *spare = xcalloc(n, sizeof *spare);
+    uint64_t *values = xcalloc(n, sizeof *values), *keys = xcalloc(n, sizeof *keys),
+             *spare = xcalloc(n, sizeof *spare);
     uint8_t *label = xcalloc(n, 1);
     size_t at = 0;
     for (size_t i = 0; i < n_parts; at += parts[i++]->n) {
@@ -118,7 +121,8 @@ void leakage_measure(const struct scan_plan *plan, const struct leak_rows *const
                 keys[i] = rank_key(values[i], label[i]);
             auc = area(keys, spare, n);
         }
-        if (columns[c].kind == STAT_TEXT || (columns[c].kind == STAT_INTEGER && stats_distinct(&columns[c]) <= FEW_VALUES))
+        if (columns[c].kind == STAT_TEXT ||
+            (columns[c].kind == STAT_INTEGER && stats_distinct(&columns[c]) <= FEW_VALUES))
             auc = fmax(auc, grouped_area(values, label, n, keys, spare));
         (*ret)[(*ret_n)++] = (struct leak){c, auc};
     }

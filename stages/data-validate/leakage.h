@@ -12,4 +12,5 @@ struct leak {
 };
 /* Rows of several files, in file order. *ret has *ret_n entries, best predictor first; caller frees. Fewer than 2 rows of either
  * label: none. */
-void leakage_measure(const struct scan_plan *plan, const struct leak_rows *const *parts, size_t n_parts, const struct stats *columns, struct leak **ret, size_t *ret_n);
+void leakage_measure(const struct scan_plan *plan, const struct leak_rows *const *parts, size_t n_parts,
+                     const struct stats *columns, struct leak **ret, size_t *ret_n);

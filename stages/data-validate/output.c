@@ -66,7 +66,8 @@ int output_profile(const struct judge *j, struct err *err)
     json_add_int64_string(rows, "rows", dataset_rows(d, SIZE_MAX));
     stage_artifact_config(d->run, "snapshot", "rows", cJSON_DetachItemFromObject(rows, "rows"));
     cJSON_Delete(rows);
-    stage_artifact_config(d->run, "snapshot", "partitions", cJSON_CreateNumber((double)(d->newest - d->first_window + 1)));
+    stage_artifact_config(d->run, "snapshot", "partitions",
+                          cJSON_CreateNumber((double)(d->newest - d->first_window + 1)));
     stage_artifact_config(d->run, "snapshot", "columns", schema_json(d->schema));
     return write_json(stage_output(d->run, "profile"), "profile.json", o, err);
 }

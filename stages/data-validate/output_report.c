@@ -25,8 +25,10 @@ static size_t column_index(const struct judge *j, const char *name)
 /* --- plots ------------------------------------------------------------------------------------------------ */
 
 /* One value a partition, from the oldest that was looked at. */
-static void plot_partitions(struct report *r, const struct judge *j, const char *title, const char *y_label, double threshold,
-                            double (*value)(const struct judge *j, size_t partition, size_t column), size_t column)
+static void plot_partitions(struct report *r, const struct judge *j, const char *title, const char *y_label,
+                            double threshold,
+                            double (*value)(const struct judge *j, size_t partition, size_t column),
+                            size_t column)
 {
     size_t n = j->d->newest - j->first + 1;
     const char **labels = xcalloc(n, sizeof *labels);
@@ -35,7 +37,8 @@ static void plot_partitions(struct report *r, const struct judge *j, const char 
         labels[i] = j->d->source->partitions[j->first + i].name;
         y[i] = value(j, j->first + i, column);
     }
-    report_bars(r, REPORT_PLOT(.title = title, .y_label = y_label, .threshold = threshold), labels, &(struct report_series){.y = y, .n = n}, 1);
+    report_bars(r, REPORT_PLOT(.title = title, .y_label = y_label, .threshold = threshold), labels,
+                &(struct report_series){.y = y, .n = n}, 1);
     free(labels);
     free(y);
 }
@@ -65,14 +68,19 @@ static void plot_drift(struct report *r, const struct judge *j, const struct jud
         base[i] = d->drift.base[i] / base_sum;
         now[i] = d->drift.now[i] / now_sum;
     }
-    const struct report_series series[] = {{.name = d->serving ? "serving" : "baseline", .y = base, .n = d->drift.n}, {.name = "newest", .y = now, .n = d->drift.n}};
-    report_bars(r, REPORT_PLOT(.title = j->d->schema->columns[d->column].name, .y_label = "share of rows"), labels, series, 2);
+    const struct report_series series[] = {{.name = d->serving ? "serving" : "baseline",
+                                            .y = base,
+                                            .n = d->drift.n},
+                                           {.name = "newest", .y = now, .n = d->drift.n}};
+    report_bars(r, REPORT_PLOT(.title = j->d->schema->columns[d->column].name, .y_label = "share of rows"),
+                labels, series, 2);
 }
 
 /* The log-histogram redrawn over equal widths between two quantiles, so that a long tail does not flatten it. */
 static void plot_histogram(struct report *r, const char *name, const struct stats *s)
 {
-    double lo = stats_quantile(s, 0.001), hi = stats_quantile(s, 0.999), edges[HISTOGRAM_BINS + 1], counts[HISTOGRAM_BINS] = {0};
+    double lo = stats_quantile(s, 0.001), hi = stats_quantile(s, 0.999), edges[HISTOGRAM_BINS + 1],
+           counts[HISTOGRAM_BINS] = {0};
     if (s->kind != STAT_INTEGER && s->kind != STAT_NUMBER)
         return;
     if (!(hi > lo))
@@ -80,13 +88,15 @@ static void plot_histogram(struct report *r, const char *name, const struct stat
     for (int i = 0; i <= HISTOGRAM_BINS; i++)
         edges[i] = lo + (hi - lo) * i / HISTOGRAM_BINS;
     for (size_t i = 0; i < s->histogram.n; i++) {
-        double mid = (histogram_edge(s->histogram.bucket[i]) + histogram_far_edge(s->histogram.bucket[i])) / 2;
+        double mid =
+            (histogram_edge(s->histogram.bucket[i]) + histogram_far_edge(s->histogram.bucket[i])) / 2;
         if (s->kind == STAT_INTEGER)
             mid = ceil(histogram_edge(s->histogram.bucket[i]));
         int k = (int)floor((mid - lo) / (hi - lo) * HISTOGRAM_BINS);
         counts[k < 0 ? 0 : k >= HISTOGRAM_BINS ? HISTOGRAM_BINS - 1 : k] += (double)s->histogram.count[i];
     }
-    report_histogram(r, REPORT_PLOT(.title = name, .height = 180), edges, &(struct report_series){.y = counts, .n = HISTOGRAM_BINS}, 1);
+    report_histogram(r, REPORT_PLOT(.title = name, .height = 180), edges,
+                     &(struct report_series){.y = counts, .n = HISTOGRAM_BINS}, 1);
 }
 
 /* --- findings ------------------------------------------------------------------------------------------------ */
@@ -100,7 +110,9 @@ static void show_samples(struct report *r, const cJSON *samples)
     const cJSON *s;
     cJSON_ArrayForEach(s, samples)
     {
-        const cJSON *file = cJSON_GetObjectItemCaseSensitive(s, "file"), *row = cJSON_GetObjectItemCaseSensitive(s, "row"), *value = cJSON_GetObjectItemCaseSensitive(s, "value");
+        const cJSON *file = cJSON_GetObjectItemCaseSensitive(s, "file"),
+                    *row = cJSON_GetObjectItemCaseSensitive(s, "row"),
+                    *value = cJSON_GetObjectItemCaseSensitive(s, "value");
         report_row(r, REPORT_PLAIN);
         report_cell(r, "%s", file->valuestring);
         report_integer(r, (int64_t)row->valuedouble);
@@ -112,17 +124,20 @@ static void show_samples(struct report *r, const cJSON *samples)
 
 static void show_finding(struct report *r, const struct judge *j, const struct finding *f)
 {
-    report_section(r, f->level == LEVEL_ERROR ? REPORT_BAD : REPORT_WARN, "%s%s%s", finding_kind_names[f->kind], f->column ? ": " : "", f->column ? f->column : "");
+    report_section(r, f->level == LEVEL_ERROR ? REPORT_BAD : REPORT_WARN, "%s%s%s",
+                   finding_kind_names[f->kind], f->column ? ": " : "", f->column ? f->column : "");
     report_text(r, "%s.", f->message);
     size_t column = column_index(j, f->column);
     const struct column_rule *rule = f->column ? config_column(j->config, f->column) : NULL;
     if (f->kind == FINDING_NULLS && column != SIZE_MAX)
-        plot_partitions(r, j, "Null share by partition", "share", rule ? rule->max_null_fraction : NAN, null_share, column);
+        plot_partitions(r, j, "Null share by partition", "share", rule ? rule->max_null_fraction : NAN,
+                        null_share, column);
     if (f->kind == FINDING_VOLUME && j->by_partition)
         plot_partitions(r, j, "Rows by partition", "rows", j->volume_baseline, rows_of, 0);
     for (size_t i = 0; i < j->n_drifts; i++) {
         bool serving = f->kind == FINDING_SERVING;
-        if ((serving || f->kind == FINDING_DRIFT) && j->drifts[i].column == column && j->drifts[i].serving == serving)
+        if ((serving || f->kind == FINDING_DRIFT) && j->drifts[i].column == column &&
+            j->drifts[i].serving == serving)
             plot_drift(r, j, &j->drifts[i]);
     }
     show_samples(r, f->samples);
@@ -151,7 +166,8 @@ static void show_columns(struct report *r, const struct judge *j)
 {
     struct stats *total = dataset_stats(j->d, SIZE_MAX);
     report_section(r, REPORT_PLAIN, "Columns");
-    report_table_begin(r, (const char *[]){"column", "type", "null", "distinct (about)", "min", "max", "mean", "median", NULL});
+    report_table_begin(r, (const char *[]){"column", "type", "null", "distinct (about)", "min", "max", "mean",
+                                           "median", NULL});
     for (size_t i = 0; i < j->d->schema->n; i++) {
         struct stats *s = &total[i];
         report_row(r, REPORT_PLAIN);
@@ -195,7 +211,8 @@ static void show_comparisons(struct report *r, const struct judge *j)
 {
     if (j->n_drifts) {
         report_section(r, REPORT_PLAIN, "Distributions against the baseline");
-        report_table_begin(r, (const char *[]){"column", "baseline", "measure", "value", "allowed", "chance explains", NULL});
+        report_table_begin(r, (const char *[]){"column", "baseline", "measure", "value", "allowed",
+                                               "chance explains", NULL});
         for (size_t i = 0; i < j->n_drifts; i++) {
             const struct judged_drift *d = &j->drifts[i];
             bool over = d->drift.value > d->max && d->drift.value > d->drift.noise;
@@ -265,9 +282,12 @@ static void show_schema(struct report *r, const struct judge *j)
 static void show_summary(struct report *r, const struct judge *j, size_t errors, size_t warnings)
 {
     if (errors)
-        report_verdict(r, REPORT_BAD, "Failed: %zu %s broken, %zu %s", errors, errors == 1 ? "rule is" : "rules are", warnings, warnings == 1 ? "warning" : "warnings");
+        report_verdict(r, REPORT_BAD, "Failed: %zu %s broken, %zu %s", errors,
+                       errors == 1 ? "rule is" : "rules are", warnings,
+                       warnings == 1 ? "warning" : "warnings");
     else
-        report_verdict(r, warnings ? REPORT_WARN : REPORT_GOOD, "Passed%s", warnings ? ", with warnings" : "");
+        report_verdict(r, warnings ? REPORT_WARN : REPORT_GOOD, "Passed%s",
+                       warnings ? ", with warnings" : "");
     if (!j->by_partition)
         return;
     report_figures_begin(r);
@@ -284,8 +304,11 @@ static void show_summary(struct report *r, const struct judge *j, size_t errors,
 int output_report(const struct judge *j, struct err *err)
 {
     const struct dataset *d = j->d;
-    size_t errors = findings_count(&j->findings, LEVEL_ERROR), warnings = findings_count(&j->findings, LEVEL_WARN);
-    _cleanup_free_ char *subtitle = xasprintf("Partitions %s to %s", d->source->partitions[d->first_window].name, d->source->partitions[d->newest].name);
+    size_t errors = findings_count(&j->findings, LEVEL_ERROR),
+           warnings = findings_count(&j->findings, LEVEL_WARN);
+    _cleanup_free_ char *subtitle =
+        xasprintf("Partitions %s to %s", d->source->partitions[d->first_window].name,
+                  d->source->partitions[d->newest].name);
     _cleanup_report_ struct report *r = report_new("Data validation", subtitle);
     show_summary(r, j, errors, warnings);
     for (size_t i = 0; i < j->findings.n && i < FINDINGS_MAX; i++)

@@ -30,8 +30,8 @@ static int unknown_column(const char *where, const char *name, const struct sche
         names[i] = s->columns[i].name;
     const char *near = text_nearest(name, names);
     free(names);
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "schema", "%s: the source has no column \"%s\"%s%s%s", where, name, near ? "; did you mean \"" : "", near ? near : "",
-                    near ? "\"?" : "");
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "schema", "%s: the source has no column \"%s\"%s%s%s",
+                    where, name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 static struct row_rule *add_rule(struct scan_plan *p, enum row_rule_kind kind, size_t index)
@@ -47,7 +47,8 @@ static void add_stream(struct scan_plan *p, struct buf *sql, enum column_type ty
     p->types[p->n_stream++] = type;
 }
 
-static void add_values_rule(struct scan_plan *p, struct buf *sql, const struct column_rule *c, const char *ident)
+static void add_values_rule(struct scan_plan *p, struct buf *sql, const struct column_rule *c,
+                            const char *ident)
 {
     _cleanup_buf_ struct buf b = BUF_INIT(SELECT_MAX);
     (void)buf_addf(&b, "CAST(%s AS VARCHAR) IN (", ident);
@@ -63,11 +64,13 @@ static void add_values_rule(struct scan_plan *p, struct buf *sql, const struct c
     add_stream(p, sql, COLUMN_I64, buf_str(&b));
 }
 
-static int add_column_rules(struct scan_plan *p, struct buf *sql, const struct column_rule *c, struct err *err)
+static int add_column_rules(struct scan_plan *p, struct buf *sql, const struct column_rule *c,
+                            struct err *err)
 {
     size_t index = index_of(p->schema, c->name);
     /* Missing or of a wrong type, and only warned about: told already, and its rules cannot be looked at. */
-    if (index == SIZE_MAX || (c->type && schema_fit(p->schema->columns[index].type, c->type, false) == TYPE_WRONG))
+    if (index == SIZE_MAX ||
+        (c->type && schema_fit(p->schema->columns[index].type, c->type, false) == TYPE_WRONG))
         return 0;
     _cleanup_free_ char *ident = table_quote_ident(c->name);
     enum stat_kind kind = schema_kind(p->schema->columns[index].type);
@@ -75,8 +78,9 @@ static int add_column_rules(struct scan_plan *p, struct buf *sql, const struct c
         add_rule(p, RULE_NULL, index)->column = c;
     if (!isnan(c->min) || !isnan(c->max)) {
         if (kind != STAT_INTEGER && kind != STAT_NUMBER)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "column %s: min and max are for numbers, but it is %s; use a check in SQL", c->name,
-                            p->schema->columns[index].type);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                            "column %s: min and max are for numbers, but it is %s; use a check in SQL",
+                            c->name, p->schema->columns[index].type);
         add_rule(p, RULE_RANGE, index)->column = c;
     }
     if (c->values) {
@@ -96,7 +100,8 @@ static int add_column_rules(struct scan_plan *p, struct buf *sql, const struct c
     return 0;
 }
 
-static int try_text(struct table *t, const char *what, const char *name, const char *expression, const char *relation, struct err *err)
+static int try_text(struct table *t, const char *what, const char *name, const char *expression,
+                    const char *relation, struct err *err)
 {
     struct err why = ERR_INIT;
     if (table_exec(t, &why, "SELECT %s FROM %s LIMIT 0", expression, relation) == 0)
@@ -104,7 +109,8 @@ static int try_text(struct table *t, const char *what, const char *name, const c
     return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "sql", "%s %s: %s", what, name, why.msg);
 }
 
-static int add_check(struct scan_plan *p, struct table *t, struct buf *sql, const struct check_rule *c, const char *relation, struct err *err)
+static int add_check(struct scan_plan *p, struct table *t, struct buf *sql, const struct check_rule *c,
+                     const char *relation, struct err *err)
 {
     if (c->aggregate) {
         if (table_check_aggregate(t, c->aggregate, err) < 0)
@@ -152,7 +158,8 @@ static enum column_type stream_type(enum stat_kind kind)
     return kind == STAT_NUMBER ? COLUMN_F64 : kind == STAT_TEXT ? COLUMN_STR : COLUMN_I64;
 }
 
-int scan_plan_new(struct table *t, const struct config *config, const struct schema *schema, const char *relation, int64_t memory, struct scan_plan **ret, struct err *err)
+int scan_plan_new(struct table *t, const struct config *config, const struct schema *schema,
+                  const char *relation, int64_t memory, struct scan_plan **ret, struct err *err)
 {
     _cleanup_scan_plan_ struct scan_plan *p = xcalloc(1, sizeof *p);
     p->config = config;
@@ -221,7 +228,8 @@ struct pass {
     bool newest;
 };
 
-static void format_value(const struct column *c, enum stat_kind kind, size_t row, char ret[static SAMPLE_TEXT])
+static void format_value(const struct column *c, enum stat_kind kind, size_t row,
+                         char ret[static SAMPLE_TEXT])
 {
     ret[0] = '\0';
     if (c->valid && !c->valid[row]) {
@@ -229,7 +237,10 @@ static void format_value(const struct column *c, enum stat_kind kind, size_t row
     } else if (c->type == COLUMN_F64) {
         char number[32];
         json_format_double(isfinite(c->f64[row]) ? c->f64[row] : 0, number);
-        (void)snprintf(ret, SAMPLE_TEXT, "%s", isfinite(c->f64[row]) ? number : isnan(c->f64[row]) ? "NaN" : "infinite");
+        (void)snprintf(ret, SAMPLE_TEXT, "%s",
+                       isfinite(c->f64[row]) ? number
+                       : isnan(c->f64[row])  ? "NaN"
+                                             : "infinite");
     } else if (c->type == COLUMN_I64 && kind == STAT_TIME) {
         char time[CLOCK_RFC3339_MAX];
         clock_format_rfc3339(c->i64[row] / 1000, time);
@@ -317,7 +328,8 @@ static void collect_keys(struct pass *p, size_t set, const struct column_batch *
     for (size_t i = 0; i < b->n_rows; i++) {
         if (!p->complete[i])
             continue;
-        r->unique[set] = grow_array(r->unique[set], &r->unique_capacity[set], r->n_unique[set], sizeof **r->unique);
+        r->unique[set] =
+            grow_array(r->unique[set], &r->unique_capacity[set], r->n_unique[set], sizeof **r->unique);
         r->unique[set][r->n_unique[set]++] = p->keys[i];
     }
 }
@@ -337,7 +349,10 @@ static uint64_t leak_value(const struct column *c, enum stat_kind kind, size_t i
     bool null = c->valid && !c->valid[i];
     if (kind == STAT_TEXT)
         return null ? 0 : hash_cell(c, i);
-    double v = null ? -INFINITY : c->type == COLUMN_I64 ? (double)c->i64[i] : isnan(c->f64[i]) ? INFINITY : c->f64[i];
+    double v = null                    ? -INFINITY
+               : c->type == COLUMN_I64 ? (double)c->i64[i]
+               : isnan(c->f64[i])      ? INFINITY
+                                       : c->f64[i];
     uint64_t bits;
     memcpy(&bits, &v, sizeof bits);
     return bits;
@@ -350,7 +365,9 @@ static void collect_leak(struct pass *p, const struct column_batch *b)
     for (size_t i = 0; i < b->n_rows && l->n < l->max; i++) {
         if (label->valid && !label->valid[i])
             continue;
-        double y = label->type == COLUMN_I64 ? (double)label->i64[i] : label->type == COLUMN_F64 ? label->f64[i] : NAN;
+        double y = label->type == COLUMN_I64   ? (double)label->i64[i]
+                   : label->type == COLUMN_F64 ? label->f64[i]
+                                               : NAN;
         if (y != 0 && y != 1) {
             l->bad_labels++;
             continue;
@@ -412,7 +429,8 @@ static struct scan_result *result_new(const struct scan_plan *plan)
     return r;
 }
 
-int scan_run(struct scan_plan *plan, struct table *t, const char *relation, bool newest, struct scan_result **ret, struct err *err)
+int scan_run(struct scan_plan *plan, struct table *t, const char *relation, bool newest,
+             struct scan_result **ret, struct err *err)
 {
     _cleanup_scan_result_ struct scan_result *r = result_new(plan);
     struct pass p = {.plan = plan, .result = r, .newest = newest};

@@ -35,7 +35,7 @@ struct rule_hits {
 struct leak_rows {
     size_t n, capacity, max;
     uint8_t *label;
-    uint64_t **values; /* per schema column: bits of a double, or a hash; NULL: not looked at */
+    uint64_t **values;  /* per schema column: bits of a double, or a hash; NULL: not looked at */
     int64_t bad_labels; /* neither 0 nor 1 nor NULL */
 };
 
@@ -46,31 +46,33 @@ struct scan_plan {
     size_t n_rules;
     enum column_type *types;
     size_t n_stream;
-    char *select; /* without FROM */
-    size_t label_index;        /* SIZE_MAX: no leakage test */
-    size_t leak_rows_max;      /* per file */
+    char *select;         /* without FROM */
+    size_t label_index;   /* SIZE_MAX: no leakage test */
+    size_t leak_rows_max; /* per file */
     size_t n_unique;
-    size_t **unique_columns;   /* schema indexes, ended by SIZE_MAX */
-    int64_t unique_max;        /* hashes that may be kept in memory, over all files */
+    size_t **unique_columns; /* schema indexes, ended by SIZE_MAX */
+    int64_t unique_max;      /* hashes that may be kept in memory, over all files */
     _Atomic int64_t unique_kept;
 };
 
 struct scan_result {
     int64_t rows;
-    struct stats *columns;   /* per schema column */
+    struct stats *columns; /* per schema column */
     size_t n_columns;
-    struct rule_hits *hits;  /* per rule */
-    uint64_t **unique;       /* per unique set: hashes of complete keys */
+    struct rule_hits *hits; /* per rule */
+    uint64_t **unique;      /* per unique set: hashes of complete keys */
     size_t *n_unique, *unique_capacity;
     size_t n_sets;
-    bool unique_dropped;     /* too many to keep */
+    bool unique_dropped; /* too many to keep */
     struct leak_rows leak;
 };
 
 /* Checks every user text (against `relation`, any part) and prepares the statement. Schema and config must outlive the plan. */
-int scan_plan_new(struct table *t, const struct config *config, const struct schema *schema, const char *relation, int64_t memory, struct scan_plan **ret, struct err *err);
+int scan_plan_new(struct table *t, const struct config *config, const struct schema *schema,
+                  const char *relation, int64_t memory, struct scan_plan **ret, struct err *err);
 struct scan_plan *scan_plan_free(struct scan_plan *p);
-int scan_run(struct scan_plan *plan, struct table *t, const char *relation, bool newest, struct scan_result **ret, struct err *err);
+int scan_run(struct scan_plan *plan, struct table *t, const char *relation, bool newest,
+             struct scan_result **ret, struct err *err);
 struct scan_result *scan_result_free(struct scan_result *r);
 
 DEFINE_CLEANUP(struct scan_plan *, scan_plan_free);

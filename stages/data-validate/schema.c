@@ -9,15 +9,19 @@
 
 struct type_info {
     const char *declared, *duckdb;
-    int bits;      /* integers; 0: none */
+    int bits; /* integers; 0: none */
     bool is_signed;
 };
 
 static const struct type_info known[] = {
-    {"boolean", "BOOLEAN", 0, false}, {"int8", "TINYINT", 8, true},     {"int16", "SMALLINT", 16, true},  {"int32", "INTEGER", 32, true},
-    {"int64", "BIGINT", 64, true},    {"uint8", "UTINYINT", 8, false},  {"uint16", "USMALLINT", 16, false}, {"uint32", "UINTEGER", 32, false},
-    {"uint64", "UBIGINT", 64, false}, {"float", "FLOAT", 0, false},     {"double", "DOUBLE", 0, false},   {"decimal", "DECIMAL", 0, false},
-    {"string", "VARCHAR", 0, false},  {"binary", "BLOB", 0, false},     {"date", "DATE", 0, false},       {"time", "TIME", 0, false},
+    {"boolean", "BOOLEAN", 0, false},     {"int8", "TINYINT", 8, true},
+    {"int16", "SMALLINT", 16, true},      {"int32", "INTEGER", 32, true},
+    {"int64", "BIGINT", 64, true},        {"uint8", "UTINYINT", 8, false},
+    {"uint16", "USMALLINT", 16, false},   {"uint32", "UINTEGER", 32, false},
+    {"uint64", "UBIGINT", 64, false},     {"float", "FLOAT", 0, false},
+    {"double", "DOUBLE", 0, false},       {"decimal", "DECIMAL", 0, false},
+    {"string", "VARCHAR", 0, false},      {"binary", "BLOB", 0, false},
+    {"date", "DATE", 0, false},           {"time", "TIME", 0, false},
     {"timestamp", "TIMESTAMP", 0, false},
 };
 
@@ -57,7 +61,8 @@ static bool is_decimal(const char *type)
 
 static bool is_numeric(const char *type)
 {
-    return integer_bits(type) || is_decimal(type) || text_equal(type, "FLOAT") || text_equal(type, "DOUBLE") || text_equal(type, "HUGEINT") || text_equal(type, "UHUGEINT");
+    return integer_bits(type) || is_decimal(type) || text_equal(type, "FLOAT") ||
+           text_equal(type, "DOUBLE") || text_equal(type, "HUGEINT") || text_equal(type, "UHUGEINT");
 }
 
 const char *schema_duckdb_type(const char *declared)
@@ -86,7 +91,9 @@ enum type_fit schema_fit(const char *found, const char *declared, bool text_form
     if (text_format) {
         if (text_equal(declared, "string") || (want->bits && integer_bits(found)))
             return TYPE_WIDENS;
-        if ((text_equal(declared, "double") || text_equal(declared, "float") || text_equal(declared, "decimal")) && is_numeric(found))
+        if ((text_equal(declared, "double") || text_equal(declared, "float") ||
+             text_equal(declared, "decimal")) &&
+            is_numeric(found))
             return TYPE_WIDENS;
     }
     if (have && integer_holds(want, have))
@@ -121,7 +128,9 @@ const char *schema_unify(const char *a, const char *b)
     if (small && integer_bits(a) <= 32 && integer_bits(b) <= 32)
         return "DOUBLE";
     if (is_timestamp(a) && is_timestamp(b))
-        return text_equal(a, "TIMESTAMP WITH TIME ZONE") == text_equal(b, "TIMESTAMP WITH TIME ZONE") ? "TIMESTAMP" : NULL;
+        return text_equal(a, "TIMESTAMP WITH TIME ZONE") == text_equal(b, "TIMESTAMP WITH TIME ZONE")
+                   ? "TIMESTAMP"
+                   : NULL;
     return NULL;
 }
 
@@ -133,7 +142,8 @@ enum stat_kind schema_kind(const char *type)
         return STAT_NUMBER;
     if (text_equal(type, "DATE") || is_timestamp(type))
         return STAT_TIME;
-    if (text_equal(type, "VARCHAR") || text_starts_with(type, "ENUM") || text_equal(type, "UUID") || text_equal(type, "TIME") || text_equal(type, "INTERVAL"))
+    if (text_equal(type, "VARCHAR") || text_starts_with(type, "ENUM") || text_equal(type, "UUID") ||
+        text_equal(type, "TIME") || text_equal(type, "INTERVAL"))
         return STAT_TEXT;
     return STAT_OTHER;
 }
@@ -166,8 +176,11 @@ int schema_read(struct table *t, const char *relation, struct schema **ret, stru
     const cJSON *item;
     cJSON_ArrayForEach(item, described)
     {
-        s->columns[s->n++] = (struct schema_column){.name = xstrdup(cJSON_GetObjectItemCaseSensitive(item, "name")->valuestring),
-                                                    .type = xstrdup(cJSON_GetObjectItemCaseSensitive(item, "type")->valuestring)};
+        s->columns[s->n++] =
+            (struct schema_column){.name =
+                                       xstrdup(cJSON_GetObjectItemCaseSensitive(item, "name")->valuestring),
+                                   .type =
+                                       xstrdup(cJSON_GetObjectItemCaseSensitive(item, "type")->valuestring)};
     }
     *ret = s;
     return 0;
@@ -191,7 +204,8 @@ struct schema *schema_copy(const struct schema *s)
     struct schema *copy = xcalloc(1, sizeof *copy);
     copy->columns = xcalloc(s->n ? s->n : 1, sizeof *copy->columns);
     for (copy->n = 0; copy->n < s->n; copy->n++)
-        copy->columns[copy->n] = (struct schema_column){xstrdup(s->columns[copy->n].name), xstrdup(s->columns[copy->n].type)};
+        copy->columns[copy->n] =
+            (struct schema_column){xstrdup(s->columns[copy->n].name), xstrdup(s->columns[copy->n].type)};
     return copy;
 }
 
@@ -208,7 +222,8 @@ bool schema_equal(const struct schema *a, const struct schema *b)
 {
     bool equal = a->n == b->n;
     for (size_t i = 0; equal && i < a->n; i++)
-        equal = text_equal(a->columns[i].name, b->columns[i].name) && text_equal(a->columns[i].type, b->columns[i].type);
+        equal = text_equal(a->columns[i].name, b->columns[i].name) &&
+                text_equal(a->columns[i].type, b->columns[i].type);
     return equal;
 }
 
@@ -231,7 +246,12 @@ char *schema_reader(enum format format, const char *path, const struct schema *t
     if (format == FORMAT_PARQUET)
         return xasprintf("read_parquet(%s, hive_partitioning = false)", quoted);
     _cleanup_buf_ struct buf b = BUF_INIT(4 << 20);
-    (void)buf_addf(&b, format == FORMAT_CSV ? "read_csv(%s, hive_partitioning = false" : "read_json(%s, hive_partitioning = false, format = 'newline_delimited', records = true", quoted);
+    (void)buf_addf(
+        &b,
+        format == FORMAT_CSV
+            ? "read_csv(%s, hive_partitioning = false"
+            : "read_json(%s, hive_partitioning = false, format = 'newline_delimited', records = true",
+        quoted);
     if (types) {
         (void)buf_adds(&b, format == FORMAT_CSV ? ", types = {" : ", columns = {");
         for (size_t i = 0; i < types->n; i++) {

@@ -23,7 +23,9 @@ static enum format format_of_name(const char *key)
     static const struct {
         const char *suffix;
         enum format format;
-    } known[] = {{".parquet", FORMAT_PARQUET}, {".pq", FORMAT_PARQUET}, {".csv", FORMAT_CSV}, {".tsv", FORMAT_CSV}, {".jsonl", FORMAT_JSONL}, {".ndjson", FORMAT_JSONL}, {".json", FORMAT_JSONL}};
+    } known[] = {{".parquet", FORMAT_PARQUET}, {".pq", FORMAT_PARQUET},  {".csv", FORMAT_CSV},
+                 {".tsv", FORMAT_CSV},         {".jsonl", FORMAT_JSONL}, {".ndjson", FORMAT_JSONL},
+                 {".json", FORMAT_JSONL}};
     _cleanup_free_ char *name = xstrdup(key);
     static const char *const packed[] = {".gz", ".zst", ".zstd"};
     bool compressed = false;
@@ -118,7 +120,8 @@ bool source_partition_day(const char *name, int64_t *ret)
     bool found = false;
     for (const char *p = name; strlen(p) >= 10; p++) {
         int year, month, day, used = 0;
-        if (sscanf(p, "%4d-%2d-%2d%n", &year, &month, &day, &used) == 3 && used == 10 && month >= 1 && month <= 12 && day >= 1 && day <= 31) {
+        if (sscanf(p, "%4d-%2d-%2d%n", &year, &month, &day, &used) == 3 && used == 10 && month >= 1 &&
+            month <= 12 && day >= 1 && day <= 31) {
             *ret = clock_days_from_civil(year, (unsigned)month, (unsigned)day);
             found = true;
         }
@@ -140,7 +143,8 @@ static int add_object(void *ctx, const struct store_object *o, struct err *err)
 {
     struct lister *l = ctx;
     const char *key = o->key;
-    bool matches = l->pattern ? fnmatch(l->pattern, key, l->any_depth ? 0 : FNM_PATHNAME) == 0 : !is_hidden(key);
+    bool matches =
+        l->pattern ? fnmatch(l->pattern, key, l->any_depth ? 0 : FNM_PATHNAME) == 0 : !is_hidden(key);
     enum format format = format_of_name(key);
     /* In a folder other things lie around; a glob or a file says exactly what is meant. */
     if (!l->pattern && (format == FORMAT_AUTO || (l->format != FORMAT_AUTO && format != l->format)))
@@ -152,9 +156,13 @@ static int add_object(void *ctx, const struct store_object *o, struct err *err)
     if (l->format != FORMAT_AUTO)
         format = l->format;
     if (format == FORMAT_AUTO)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "format", "%s: its name does not tell the format: expected .parquet, .csv, .tsv, .jsonl, .ndjson or .json (the last five also with .gz or .zst), or source.format", key);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "format",
+            "%s: its name does not tell the format: expected .parquet, .csv, .tsv, .jsonl, .ndjson or .json (the last five also with .gz or .zst), or source.format",
+            key);
     if (l->n == FILES_MAX)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "too-many-files", "the source has more than %d files: name a narrower folder", (int)FILES_MAX);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "too-many-files",
+                        "the source has more than %d files: name a narrower folder", (int)FILES_MAX);
     l->files = grow_array(l->files, &l->capacity, l->n, sizeof *l->files);
     struct source_file *f = &l->files[l->n++];
     *f = (struct source_file){.key = xstrdup(key), .size = o->size, .format = format};
@@ -191,7 +199,9 @@ static int split_uri(const char *uri, char **ret_root, char **ret_pattern, struc
     while (end > path && end[-1] != '/')
         end--;
     if (end == path)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "source", "source.uri \"%s\": expected a file, a folder ending in / or a glob below a folder", uri);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "source",
+                        "source.uri \"%s\": expected a file, a folder ending in / or a glob below a folder",
+                        uri);
     *ret_pattern = *end ? xstrdup(end) : NULL;
     *ret_root = xstrndup(whole, (size_t)(end - whole - 1));
     if (text_equal(*ret_root, "file://")) {
@@ -259,12 +269,14 @@ static int cut_at(struct source *s, const char *uri, const char *wanted, struct 
         s->n_partitions = i + 1;
         return 0;
     }
-    return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "partition-missing",
-                    "the partition %s is not in %s: expected it there, found %zu partitions, the newest %s; has its producer finished?", wanted, uri, s->n_partitions,
-                    s->partitions[s->n_partitions - 1].name);
+    return err_fail(
+        err, ERR_NOTFOUND, EXITCODE_NOINPUT, "partition-missing",
+        "the partition %s is not in %s: expected it there, found %zu partitions, the newest %s; has its producer finished?",
+        wanted, uri, s->n_partitions, s->partitions[s->n_partitions - 1].name);
 }
 
-int source_resolve(struct stage_run *run, const char *uri, enum format format, const char *partition, struct source **ret, struct err *err)
+int source_resolve(struct stage_run *run, const char *uri, enum format format, const char *partition,
+                   struct source **ret, struct err *err)
 {
     _cleanup_source_ struct source *s = xcalloc(1, sizeof *s);
     _cleanup_free_ char *pattern = NULL;
@@ -277,8 +289,14 @@ int source_resolve(struct stage_run *run, const char *uri, enum format format, c
     if (r < 0)
         return err_wrap(err, "listing %s", uri);
     if (s->n_files == 0)
-        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "source-empty", "there is no data at %s: expected %s files, found %zu objects of other kinds or empty", uri,
-                        format == FORMAT_CSV ? "CSV" : format == FORMAT_JSONL ? "JSON-lines" : format == FORMAT_PARQUET ? "Parquet" : "Parquet, CSV or JSON-lines", l.skipped);
+        return err_fail(
+            err, ERR_NOTFOUND, EXITCODE_NOINPUT, "source-empty",
+            "there is no data at %s: expected %s files, found %zu objects of other kinds or empty", uri,
+            format == FORMAT_CSV       ? "CSV"
+            : format == FORMAT_JSONL   ? "JSON-lines"
+            : format == FORMAT_PARQUET ? "Parquet"
+                                       : "Parquet, CSV or JSON-lines",
+            l.skipped);
     if (cut_at(s, uri, wanted, err) < 0)
         return -1;
     *ret = steal_ptr(s);
@@ -326,7 +344,8 @@ char *source_url(const struct source *s, const struct source_file *f)
 static int changed(const struct source *s, const struct source_file *f, struct err *err)
 {
     return err_fail(err, ERR_CONFLICT, EXITCODE_TEMPFAIL, "source-changed",
-                    "%s/%s changed while it was read: expected the file listed at the start (%" PRId64 " bytes), found another; let its writer finish first, and write files once",
+                    "%s/%s changed while it was read: expected the file listed at the start (%" PRId64
+                    " bytes), found another; let its writer finish first, and write files once",
                     s->root, f->key, f->size);
 }
 
@@ -359,7 +378,8 @@ static int copy_bytes(int from, int to, const char *path, struct err *err)
     }
 }
 
-static int copy_local(const struct source *s, const struct source_file *f, const char *from, const char *path, struct err *err)
+static int copy_local(const struct source *s, const struct source_file *f, const char *from, const char *path,
+                      struct err *err)
 {
     _cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)

@@ -37,7 +37,8 @@ struct source {
 };
 
 /* Lists everything up to `partition` (NULL: everything). Nothing there, or the partition missing: ERR_NOTFOUND, exit 66. */
-int source_resolve(struct stage_run *run, const char *uri, enum format format, const char *partition, struct source **ret, struct err *err);
+int source_resolve(struct stage_run *run, const char *uri, enum format format, const char *partition,
+                   struct source **ret, struct err *err);
 struct source *source_free(struct source *s);
 /* What a memo depends on: [{"key", "size", "etag"}] of the partitions from…n_partitions − 1. Caller owns. */
 cJSON *source_listing(const struct source *s, size_t from);

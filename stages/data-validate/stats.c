@@ -132,7 +132,8 @@ static void tally_add(struct tally *t, uint64_t hash, const char *text, size_t l
     }
     t->entries = grow_array(t->entries, &t->capacity, t->n, sizeof *t->entries);
     memcpy(t->arena + t->arena_len, text, kept);
-    t->entries[t->n] = (struct tally_entry){.hash = hash, .offset = (uint32_t)t->arena_len, .length = kept, .count = count};
+    t->entries[t->n] =
+        (struct tally_entry){.hash = hash, .offset = (uint32_t)t->arena_len, .length = kept, .count = count};
     t->arena_len += kept;
     t->slots[at] = (uint32_t)++t->n;
 }
@@ -292,7 +293,8 @@ void stats_collect(struct stats *s, int64_t *scratch)
     if (s->kind == STAT_TEXT || s->kind == STAT_OTHER || !s->any)
         return;
     bool number = s->kind == STAT_NUMBER;
-    int32_t lo = histogram_bucket(number ? s->min : (double)s->int_min), hi = histogram_bucket(number ? s->max : (double)s->int_max);
+    int32_t lo = histogram_bucket(number ? s->min : (double)s->int_min),
+            hi = histogram_bucket(number ? s->max : (double)s->int_max);
     struct histogram h = {0};
     for (int32_t b = lo; b <= hi; b++) {
         int64_t *c = &scratch[b + STAT_BUCKETS];
@@ -359,12 +361,14 @@ double stats_quantile(const struct stats *s, double q)
         return NAN;
     int64_t rank = (int64_t)ceil(q * (double)total);
     rank = rank < 1 ? 1 : rank > total ? total : rank;
-    double lo = s->kind == STAT_NUMBER ? s->min : (double)s->int_min, hi = s->kind == STAT_NUMBER ? s->max : (double)s->int_max;
+    double lo = s->kind == STAT_NUMBER ? s->min : (double)s->int_min,
+           hi = s->kind == STAT_NUMBER ? s->max : (double)s->int_max;
     for (size_t i = 0; i < s->histogram.n; i++) {
         seen += s->histogram.count[i];
         if (seen < rank)
             continue;
-        double near = histogram_edge(s->histogram.bucket[i]), far = histogram_far_edge(s->histogram.bucket[i]);
+        double near = histogram_edge(s->histogram.bucket[i]),
+               far = histogram_far_edge(s->histogram.bucket[i]);
         /* Small integers have a bucket each: its edge is the value. */
         double value = s->kind == STAT_NUMBER ? (near + far) / 2 : ceil(near);
         return fmin(fmax(value, lo), hi);
@@ -376,7 +380,8 @@ static _Thread_local const struct tally *ranking; /* qsort() has no context */
 
 static int compare_entries(const void *a, const void *b)
 {
-    const struct tally_entry *x = *(const struct tally_entry *const *)a, *y = *(const struct tally_entry *const *)b;
+    const struct tally_entry *x = *(const struct tally_entry *const *)a,
+                             *y = *(const struct tally_entry *const *)b;
     if (x->count != y->count)
         return x->count > y->count ? -1 : 1;
     size_t n = x->length < y->length ? x->length : y->length;
@@ -477,9 +482,11 @@ cJSON *stats_to_json(struct stats *s, bool whole)
 static int load_histogram(const cJSON *list, struct stats *s, const struct json_path *path, struct err *err)
 {
     for (const cJSON *b = list ? list->child : NULL; b; b = b->next->next) {
-        if (!b->next || !cJSON_IsNumber(b) || !cJSON_IsNumber(b->next) || fabs(b->valuedouble) > STAT_BUCKETS || b->next->valuedouble < 0 ||
+        if (!b->next || !cJSON_IsNumber(b) || !cJSON_IsNumber(b->next) ||
+            fabs(b->valuedouble) > STAT_BUCKETS || b->next->valuedouble < 0 ||
             (s->histogram.n && b->valueint <= s->histogram.bucket[s->histogram.n - 1]))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "profile", "%s: histogram: expected bucket, count, … in ascending order", path->key);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "profile",
+                            "%s: histogram: expected bucket, count, … in ascending order", path->key);
         histogram_append(&s->histogram, b->valueint, (int64_t)b->next->valuedouble);
     }
     return 0;
@@ -492,9 +499,11 @@ static int load_top(const cJSON *list, struct stats *s, const struct json_path *
     {
         const cJSON *key = cJSON_GetArrayItem(pair, 0), *count = cJSON_GetArrayItem(pair, 1);
         if (!cJSON_IsString(key) || !cJSON_IsNumber(count))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "profile", "%s: top: expected pairs of text and count", path->key);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "profile",
+                            "%s: top: expected pairs of text and count", path->key);
         size_t len = strlen(key->valuestring);
-        tally_add(&s->tally, xxh64(key->valuestring, len, 0), key->valuestring, len, (int64_t)count->valuedouble);
+        tally_add(&s->tally, xxh64(key->valuestring, len, 0), key->valuestring, len,
+                  (int64_t)count->valuedouble);
     }
     return 0;
 }
@@ -509,15 +518,20 @@ int stats_from_json(const cJSON *o, struct stats *ret, struct err *err)
     while (stat_kind_names[k] && !text_equal(stat_kind_names[k], kind))
         k++;
     if (!stat_kind_names[k])
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "profile", "%s: unknown kind \"%.40s\"", path.key, kind);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "profile", "%s: unknown kind \"%.40s\"", path.key,
+                        kind);
     struct stats s;
     stats_init(&s, (enum stat_kind)k);
     const cJSON *histogram, *top;
     int64_t other;
-    if (json_get_int(o, &path, "rows", &s.rows, err) < 0 || json_get_int(o, &path, "nulls", &s.nulls, err) < 0 ||
-        json_get_int_or(o, &path, "nans", 0, &s.nans, err) < 0 || json_get_int_or(o, &path, "infinities", 0, &s.infinities, err) < 0 ||
-        json_get_int_or(o, &path, "other", 0, &other, err) < 0 || json_get_array_or(o, &path, "histogram", &histogram, err) < 0 ||
-        json_get_array_or(o, &path, "top", &top, err) < 0 || load_histogram(histogram, &s, &path, err) < 0 || load_top(top, &s, &path, err) < 0) {
+    if (json_get_int(o, &path, "rows", &s.rows, err) < 0 ||
+        json_get_int(o, &path, "nulls", &s.nulls, err) < 0 ||
+        json_get_int_or(o, &path, "nans", 0, &s.nans, err) < 0 ||
+        json_get_int_or(o, &path, "infinities", 0, &s.infinities, err) < 0 ||
+        json_get_int_or(o, &path, "other", 0, &other, err) < 0 ||
+        json_get_array_or(o, &path, "histogram", &histogram, err) < 0 ||
+        json_get_array_or(o, &path, "top", &top, err) < 0 || load_histogram(histogram, &s, &path, err) < 0 ||
+        load_top(top, &s, &path, err) < 0) {
         stats_release(&s);
         return -1;
     }

@@ -26,7 +26,8 @@ struct histogram {
     size_t n, capacity;
 };
 int32_t histogram_bucket(double x);
-double histogram_edge(int32_t bucket); /* the edge nearer to zero; edge of the bucket away from zero: histogram_far_edge */
+double histogram_edge(
+    int32_t bucket); /* the edge nearer to zero; edge of the bucket away from zero: histogram_far_edge */
 double histogram_far_edge(int32_t bucket);
 int64_t histogram_total(const struct histogram *h);
 
@@ -71,7 +72,7 @@ uint64_t stats_hash_integer(int64_t v);
 uint64_t stats_hash_number(double v);
 uint64_t stats_hash_text(const char *text, size_t len);
 
-double stats_mean(struct stats *s);                   /* NaN: no values */
+double stats_mean(struct stats *s);                     /* NaN: no values */
 double stats_quantile(const struct stats *s, double q); /* NaN: no values; within a bucket's width */
 int64_t stats_distinct(const struct stats *s);
 /* Most frequent texts: count descending, then bytewise; at most `max` entries, borrowed; returns how many. */

@@ -62,7 +62,8 @@ static cJSON *resolved_json(const struct sight *s)
 /* --- the clock ------------------------------------------------------------------------------------------- */
 
 /* Ages are in no artifact: whether the data is fresh is looked at after everything else, on a memo hit as well. */
-static int judge_clock(struct stage_run *run, const struct config *c, const char *partition, bool known, int64_t newest_ms, int64_t warnings, struct err *err)
+static int judge_clock(struct stage_run *run, const struct config *c, const char *partition, bool known,
+                       int64_t newest_ms, int64_t warnings, struct err *err)
 {
     struct findings f = {0};
     judge_freshness(&f, c, partition, known, newest_ms, stage_scheduled_ms(run));
@@ -81,13 +82,15 @@ static int judge_clock(struct stage_run *run, const struct config *c, const char
 static int finish_hit(struct stage_run *run, const struct config *c, const struct sight *s, struct err *err)
 {
     const cJSON *values = stage_values(run);
-    const cJSON *warnings = cJSON_GetObjectItemCaseSensitive(values, "warnings"), *stale = cJSON_GetObjectItemCaseSensitive(values, "stale");
+    const cJSON *warnings = cJSON_GetObjectItemCaseSensitive(values, "warnings"),
+                *stale = cJSON_GetObjectItemCaseSensitive(values, "stale");
     const cJSON *newest = cJSON_GetObjectItemCaseSensitive(values, "newest_time");
     int64_t newest_ms = 0, n = cJSON_IsNumber(warnings) ? (int64_t)warnings->valuedouble : 0;
     bool known = cJSON_IsString(newest);
     if (known && clock_parse_rfc3339(newest->valuestring, &newest_ms, err) < 0)
         return -1;
-    return judge_clock(run, c, s->source->partitions[s->source->n_partitions - 1].name, known, newest_ms, n - cJSON_IsTrue(stale), err);
+    return judge_clock(run, c, s->source->partitions[s->source->n_partitions - 1].name, known, newest_ms,
+                       n - cJSON_IsTrue(stale), err);
 }
 
 /* --- the verdict ------------------------------------------------------------------------------------------- */
@@ -122,8 +125,8 @@ static void set_values(const struct judge *j, int64_t newest_ms, bool known)
 static int judge_all(struct judge *j, struct err *err)
 {
     judge_rows(j);
-    if (judge_aggregates(j, err) < 0 || judge_unique(j, err) < 0 || judge_references(j, err) < 0 || judge_baselines(j, err) < 0 || judge_leakage(j, err) < 0 ||
-        judge_serving(j, err) < 0)
+    if (judge_aggregates(j, err) < 0 || judge_unique(j, err) < 0 || judge_references(j, err) < 0 ||
+        judge_baselines(j, err) < 0 || judge_leakage(j, err) < 0 || judge_serving(j, err) < 0)
         return -1;
     return 0;
 }
@@ -146,13 +149,15 @@ static int conclude(struct judge *j, struct err *err)
     set_values(j, newest_ms, known);
     if (output_profile(j, err) < 0 || output_report(j, err) < 0)
         return -1;
-    return judge_clock(j->d->run, c, partition, known, newest_ms, (int64_t)findings_count(&j->findings, LEVEL_WARN), err);
+    return judge_clock(j->d->run, c, partition, known, newest_ms,
+                       (int64_t)findings_count(&j->findings, LEVEL_WARN), err);
 }
 
 static int validate(struct stage_run *run, const struct config *c, const struct sight *s, struct err *err)
 {
     _cleanup_dataset_ struct dataset *d = NULL;
-    if (dataset_open(run, "source", c, s->source, s->first, s->first_window, &d, err) < 0 || dataset_stage(d, err) < 0)
+    if (dataset_open(run, "source", c, s->source, s->first, s->first_window, &d, err) < 0 ||
+        dataset_stage(d, err) < 0)
         return -1;
     struct findings schema = {0};
     if (dataset_check_schema(d, &schema, err) < 0 || (d->schema && dataset_scan(d, err) < 0)) {

@@ -85,9 +85,11 @@ static void settle(struct frame *f, const struct report_plot *p)
     }
 }
 
-static void text_at(struct buf *b, double x, double y, const char *anchor, const char *class_, const char *text)
+static void text_at(struct buf *b, double x, double y, const char *anchor, const char *class_,
+                    const char *text)
 {
-    (void)buf_addf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s%s%s>", x, y, anchor, *class_ ? " class=\"" : "", class_, *class_ ? "\"" : "");
+    (void)buf_addf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s%s%s>", x, y, anchor,
+                   *class_ ? " class=\"" : "", class_, *class_ ? "\"" : "");
     report_escape(b, text);
     (void)buf_adds(b, "</text>");
 }
@@ -101,7 +103,8 @@ static void number_at(struct buf *b, double x, double y, const char *anchor, dou
 
 static void begin(struct buf *b, const struct frame *f, const struct report_plot *p)
 {
-    (void)buf_addf(b, "<svg role=\"img\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">", f->width, f->height, f->width, f->height);
+    (void)buf_addf(b, "<svg role=\"img\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">", f->width,
+                   f->height, f->width, f->height);
     if (p->title) {
         (void)buf_adds(b, "<title>");
         report_escape(b, p->title);
@@ -117,11 +120,13 @@ static void begin(struct buf *b, const struct frame *f, const struct report_plot
         number_at(b, LEFT - 6, py(f, v) + 4, "end", v, step);
     }
     if (isfinite(p->threshold) && p->threshold != 0)
-        (void)buf_addf(b, "<path class=\"th\" d=\"M%d %.1fH%d\"/>", LEFT, py(f, p->threshold), f->width - RIGHT);
+        (void)buf_addf(b, "<path class=\"th\" d=\"M%d %.1fH%d\"/>", LEFT, py(f, p->threshold),
+                       f->width - RIGHT);
     if (p->x_label)
         text_at(b, (LEFT + f->width - RIGHT) / 2.0, f->height - 8, "middle", "", p->x_label);
     if (p->y_label) {
-        (void)buf_addf(b, "<text transform=\"translate(14 %.1f) rotate(-90)\" text-anchor=\"middle\">", (TOP + f->height - BOTTOM) / 2.0);
+        (void)buf_addf(b, "<text transform=\"translate(14 %.1f) rotate(-90)\" text-anchor=\"middle\">",
+                       (TOP + f->height - BOTTOM) / 2.0);
         report_escape(b, p->y_label);
         (void)buf_adds(b, "</text>");
     }
@@ -139,7 +144,8 @@ static void numeric_x_axis(struct buf *b, const struct frame *f)
 }
 
 /* As many labels as fit side by side; each is cut at 14 characters. */
-static void label_axis(struct buf *b, const struct frame *f, const char *const *labels, size_t n, double offset)
+static void label_axis(struct buf *b, const struct frame *f, const char *const *labels, size_t n,
+                       double offset)
 {
     size_t room = (size_t)(f->width - LEFT - RIGHT) / 90 + 1, every = (n + room - 1) / room;
     for (size_t i = 0; i < n; i += every ? every : 1) {
@@ -163,7 +169,8 @@ static void legend(struct buf *b, const struct frame *f, const struct report_ser
             continue;
         text_at(b, x, 16, "end", "", series[k].name);
         x -= 7.0 * (double)strlen(series[k].name) + 16;
-        (void)buf_addf(b, "<rect class=\"fi c%zu\" x=\"%.1f\" y=\"7\" width=\"10\" height=\"10\"/>", k % COLOURS, x);
+        (void)buf_addf(b, "<rect class=\"fi c%zu\" x=\"%.1f\" y=\"7\" width=\"10\" height=\"10\"/>",
+                       k % COLOURS, x);
         x -= 12;
     }
 }
@@ -203,7 +210,8 @@ static void draw_line(struct buf *b, const struct frame *f, const struct report_
     (void)buf_adds(b, "\"/>");
 }
 
-static struct frame frame_of_points(const struct report_plot *plot, const struct report_series *series, size_t n)
+static struct frame frame_of_points(const struct report_plot *plot, const struct report_series *series,
+                                    size_t n)
 {
     struct frame f = frame_of(plot);
     for (size_t k = 0; k < n; k++) {
@@ -220,7 +228,8 @@ static struct frame frame_of_points(const struct report_plot *plot, const struct
     return f;
 }
 
-static void points(struct report *r, const struct report_plot *plot, const struct report_series *series, size_t n, bool lines)
+static void points(struct report *r, const struct report_plot *plot, const struct report_series *series,
+                   size_t n, bool lines)
 {
     struct buf *b = report_body(r);
     struct frame f = frame_of_points(plot, series, n);
@@ -236,24 +245,28 @@ static void points(struct report *r, const struct report_plot *plot, const struc
         /* A lone point draws no line. */
         for (size_t i = 0; (!lines || s->n == 1) && i < s->n; i++) {
             if (isfinite(s->y[i]) && isfinite(series_x(s, i)))
-                (void)buf_addf(b, "<circle class=\"fi c%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>", k % COLOURS, px(&f, series_x(s, i)), py(&f, s->y[i]));
+                (void)buf_addf(b, "<circle class=\"fi c%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>", k % COLOURS,
+                               px(&f, series_x(s, i)), py(&f, s->y[i]));
         }
     }
     legend(b, &f, series, n);
     (void)buf_adds(b, "</svg>\n");
 }
 
-void report_lines(struct report *r, const struct report_plot *plot, const struct report_series *series, size_t n_series)
+void report_lines(struct report *r, const struct report_plot *plot, const struct report_series *series,
+                  size_t n_series)
 {
     points(r, plot, series, n_series, true);
 }
 
-void report_scatter(struct report *r, const struct report_plot *plot, const struct report_series *series, size_t n_series)
+void report_scatter(struct report *r, const struct report_plot *plot, const struct report_series *series,
+                    size_t n_series)
 {
     points(r, plot, series, n_series, false);
 }
 
-void report_bars(struct report *r, const struct report_plot *plot, const char *const *labels, const struct report_series *series, size_t n_series)
+void report_bars(struct report *r, const struct report_plot *plot, const char *const *labels,
+                 const struct report_series *series, size_t n_series)
 {
     struct buf *b = report_body(r);
     struct frame f = frame_of(plot);
@@ -279,11 +292,13 @@ void report_bars(struct report *r, const struct report_plot *plot, const char *c
             if (!isfinite(v))
                 continue;
             double top = py(&f, fmax(v, 0)), bottom = py(&f, fmin(v, 0));
-            (void)buf_addf(b, "<rect class=\"fi c%zu\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", k % COLOURS, px(&f, x), top,
-                           px(&f, x + width * 0.94) - px(&f, x), fmax(bottom - top, 0.5));
+            (void)buf_addf(b,
+                           "<rect class=\"fi c%zu\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>",
+                           k % COLOURS, px(&f, x), top, px(&f, x + width * 0.94) - px(&f, x),
+                           fmax(bottom - top, 0.5));
             if (series[k].low && series[k].high && isfinite(series[k].low[i]) && isfinite(series[k].high[i]))
-                (void)buf_addf(b, "<path class=\"eb\" d=\"M%.1f %.1fV%.1f\"/>", px(&f, x + width * 0.47), py(&f, series[k].low[i]),
-                               py(&f, series[k].high[i]));
+                (void)buf_addf(b, "<path class=\"eb\" d=\"M%.1f %.1fV%.1f\"/>", px(&f, x + width * 0.47),
+                               py(&f, series[k].low[i]), py(&f, series[k].high[i]));
         }
     }
     legend(b, &f, series, n_series);
@@ -298,7 +313,8 @@ static double sum_of(const struct report_series *s)
     return sum;
 }
 
-void report_histogram(struct report *r, const struct report_plot *plot, const double *edges, const struct report_series *series, size_t n_series)
+void report_histogram(struct report *r, const struct report_plot *plot, const double *edges,
+                      const struct report_series *series, size_t n_series)
 {
     struct buf *b = report_body(r);
     struct frame f = frame_of(plot);
@@ -318,8 +334,10 @@ void report_histogram(struct report *r, const struct report_plot *plot, const do
         for (size_t i = 0; i < series[k].n && sum > 0; i++) {
             double x0 = px(&f, edges[i]), x1 = px(&f, edges[i + 1]), y = py(&f, series[k].y[i] / sum);
             if (series[k].y[i] > 0)
-                (void)buf_addf(b, "<rect class=\"hi c%zu\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", k % COLOURS, x0, y, fmax(x1 - x0, 0.5),
-                               py(&f, 0) - y);
+                (void)
+                    buf_addf(b,
+                             "<rect class=\"hi c%zu\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>",
+                             k % COLOURS, x0, y, fmax(x1 - x0, 0.5), py(&f, 0) - y);
         }
     }
     legend(b, &f, series, n_series);

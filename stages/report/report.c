@@ -83,12 +83,12 @@ static void escape_va(struct buf *out, const char *fmt, va_list ap)
     report_escape(out, buf_str(&text));
 }
 
-#define ESCAPE_ARGS(out, fmt)                                                                      \
-    do {                                                                                           \
-        va_list ap_;                                                                               \
-        va_start(ap_, fmt);                                                                        \
-        escape_va(out, fmt, ap_);                                                                  \
-        va_end(ap_);                                                                               \
+#define ESCAPE_ARGS(out, fmt)     \
+    do {                          \
+        va_list ap_;              \
+        va_start(ap_, fmt);       \
+        escape_va(out, fmt, ap_); \
+        va_end(ap_);              \
     } while (0)
 
 struct report *report_new(const char *title, const char *subtitle)
@@ -127,9 +127,11 @@ int report_finish(struct report *r, struct buf *out, struct err *err)
     close_section(r);
     if (buf_check(&r->body, "report", err) < 0 || buf_check(&r->contents, "report", err) < 0)
         return -1;
-    (void)buf_adds(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-                        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>");
+    (void)buf_adds(
+        out,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>");
     report_escape(out, r->title);
     (void)buf_addf(out, "</title><style>%s</style></head><body>\n<header><h1>", style);
     report_escape(out, r->title);

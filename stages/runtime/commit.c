@@ -27,16 +27,20 @@ char *commit_output_prefix(const char *step_prefix, const char *folder, const ch
 static int check_part(const char *what, const char *text, struct err *err)
 {
     if (!text || !fs_safe_relative(text) || strchr(text, '/'))
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "environment", "%s: expected a name without slashes, found \"%.100s\"", what, text ? text : "");
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "environment",
+                        "%s: expected a name without slashes, found \"%.100s\"", what, text ? text : "");
     return 0;
 }
 
-int commit_place_init(struct commit_place *p, const char *run_uid, const char *step, const char *index, int64_t restart, int64_t attempt, struct err *err)
+int commit_place_init(struct commit_place *p, const char *run_uid, const char *step, const char *index,
+                      int64_t restart, int64_t attempt, struct err *err)
 {
-    if (check_part(ENV_RUN_UID, run_uid, err) < 0 || check_part(ENV_STEP, step, err) < 0 || (index && *index && check_part(ENV_INDEX, index, err) < 0))
+    if (check_part(ENV_RUN_UID, run_uid, err) < 0 || check_part(ENV_STEP, step, err) < 0 ||
+        (index && *index && check_part(ENV_INDEX, index, err) < 0))
         return -1;
     if (restart < 0 || attempt < 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "environment", "%s and %s: expected numbers from 0, found %" PRId64 " and %" PRId64, ENV_RESTART,
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "environment",
+                        "%s and %s: expected numbers from 0, found %" PRId64 " and %" PRId64, ENV_RESTART,
                         ENV_ATTEMPT, restart, attempt);
     char random[9];
     random_name(random, sizeof random - 1);
@@ -54,7 +58,8 @@ void commit_place_release(struct commit_place *p)
     *p = (struct commit_place){0};
 }
 
-int commit_find(struct store *s, const char *step_prefix, bool *ret_found, struct result *ret, struct err *err)
+int commit_find(struct store *s, const char *step_prefix, bool *ret_found, struct result *ret,
+                struct err *err)
 {
     _cleanup_free_ char *key = xasprintf("%s/" RESULT_FILE, step_prefix);
     _cleanup_free_ char *text = NULL;
@@ -71,10 +76,12 @@ int commit_find(struct store *s, const char *step_prefix, bool *ret_found, struc
     _cleanup_result_ struct result found = {0};
     if (result_parse(text, len, &found, &why) < 0) {
         /* Written whole or not at all by us: something else has altered it, and a retry cannot mend that. */
-        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "result-altered", "%s/%s is not a result: %s", store_url(s), key, why.msg);
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "result-altered", "%s/%s is not a result: %s",
+                        store_url(s), key, why.msg);
     }
     if (found.failed || !fs_safe_relative(found.folder) || strchr(found.folder, '/'))
-        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "result-altered", "%s/%s names no attempt's folder", store_url(s), key);
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "result-altered",
+                        "%s/%s names no attempt's folder", store_url(s), key);
     *ret_found = true;
     *ret = found;
     found.outputs = found.values = NULL;
@@ -88,9 +95,11 @@ static void copy_result(const struct result *from, struct result *to)
     to->values = cJSON_Duplicate(from->values, true);
 }
 
-int commit_result(struct store *s, const struct commit_place *place, const struct result *mine, struct result *ret, bool *ret_adopted, struct err *err)
+int commit_result(struct store *s, const struct commit_place *place, const struct result *mine,
+                  struct result *ret, bool *ret_adopted, struct err *err)
 {
-    _cleanup_buf_ struct buf message = BUF_INIT(LIMIT_RESULT_OBJECT_BYTES), object = BUF_INIT(LIMIT_RESULT_OBJECT_BYTES);
+    _cleanup_buf_ struct buf message = BUF_INIT(LIMIT_RESULT_OBJECT_BYTES),
+                             object = BUF_INIT(LIMIT_RESULT_OBJECT_BYTES);
     _cleanup_result_ struct result whole;
     copy_result(mine, &whole);
     whole.folder[0] = '\0';

@@ -22,8 +22,10 @@ struct reference {
 
 static int decode(const cJSON *o, const struct json_path *path, struct reference *ret, struct err *err)
 {
-    if (json_get_string(o, path, "digest", &ret->digest, err) < 0 || json_get_string(o, path, "run", &ret->run, err) < 0 ||
-        json_get_string(o, path, "step", &ret->step, err) < 0 || json_get_int_or(o, path, "restart", 0, &ret->restart, err) < 0)
+    if (json_get_string(o, path, "digest", &ret->digest, err) < 0 ||
+        json_get_string(o, path, "run", &ret->run, err) < 0 ||
+        json_get_string(o, path, "step", &ret->step, err) < 0 ||
+        json_get_int_or(o, path, "restart", 0, &ret->restart, err) < 0)
         return -1;
     const cJSON *index = cJSON_GetObjectItemCaseSensitive(o, "index");
     if (cJSON_IsNumber(index)) {
@@ -33,7 +35,8 @@ static int decode(const cJSON *o, const struct json_path *path, struct reference
         return -1;
     }
     if (!digest_valid(ret->digest))
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "%s: \"%.80s\" is not a digest of 64 hex digits", path->key, ret->digest);
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs",
+                        "%s: \"%.80s\" is not a digest of 64 hex digits", path->key, ret->digest);
     /* The producer's place must be a safe one before anything is read there. */
     _cleanup_commit_place_ struct commit_place place = {0};
     return commit_place_init(&place, ret->run, ret->step, ret->index, ret->restart, 0, err);
@@ -53,11 +56,12 @@ static const char *output_with_digest(const struct result *r, const char *digest
 
 static int producer_missing(const char *input, const struct reference *ref, const char *why, struct err *err)
 {
-    return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, REASON_ARTIFACT_MISSING, "input %s: step %s of run %s must run again: %s", input, ref->step,
-                    ref->run, why);
+    return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, REASON_ARTIFACT_MISSING,
+                    "input %s: step %s of run %s must run again: %s", input, ref->step, ref->run, why);
 }
 
-static int fetch_one(struct store *s, const char *input, const struct reference *ref, const char *dir, struct err *err)
+static int fetch_one(struct store *s, const char *input, const struct reference *ref, const char *dir,
+                     struct err *err)
 {
     _cleanup_free_ char *step_prefix = commit_step_prefix(ref->run, ref->step, ref->index, ref->restart);
     _cleanup_result_ struct result result = {0};
@@ -74,7 +78,8 @@ static int fetch_one(struct store *s, const char *input, const struct reference 
     struct err why = ERR_INIT;
     if (fs_mkdir_p(dir, err) < 0)
         return -1;
-    if (artifact_load(s, prefix, ref->digest, &a, &why) == 0 && artifact_fetch(s, prefix, a, NULL, dir, &why) == 0)
+    if (artifact_load(s, prefix, ref->digest, &a, &why) == 0 &&
+        artifact_fetch(s, prefix, a, NULL, dir, &why) == 0)
         return 0;
     if (text_equal(why.reason, REASON_ARTIFACT_MISSING))
         return producer_missing(input, ref, why.msg, err);
@@ -101,18 +106,22 @@ static int check_names(const struct inputs *in, const char *const *accepted, str
         _cleanup_buf_ struct buf names = BUF_INIT(4096);
         for (size_t k = 0; accepted[k]; k++)
             (void)buf_addf(&names, "%s%.*s", k ? ", " : "", (int)strcspn(accepted[k], "?"), accepted[k]);
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "unknown input \"%s\": this stage takes %s", in->items[i].name,
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs",
+                        "unknown input \"%s\": this stage takes %s", in->items[i].name,
                         names.len ? buf_str(&names) : "none");
     }
     for (size_t k = 0; accepted && accepted[k]; k++) {
         if (!strchr(accepted[k], '?') && !inputs_get(in, accepted[k]))
-            return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "the input \"%s\" is missing: give it under the step's inputs, or by hand as --input %s=DIR",
-                            accepted[k], accepted[k]);
+            return err_fail(
+                err, ERR_INVALID, EXITCODE_USAGE, "inputs",
+                "the input \"%s\" is missing: give it under the step's inputs, or by hand as --input %s=DIR",
+                accepted[k], accepted[k]);
     }
     return 0;
 }
 
-static int fetch_input(struct store *s, const cJSON *value, const char *dir, struct input *ret, struct err *err)
+static int fetch_input(struct store *s, const cJSON *value, const char *dir, struct input *ret,
+                       struct err *err)
 {
     ret->dir = fs_join(dir, ret->name);
     ret->list = cJSON_IsArray(value);
@@ -146,23 +155,27 @@ static int fetch_input(struct store *s, const cJSON *value, const char *dir, str
 static int begin(struct inputs *in, size_t n, struct err *err)
 {
     if (n > LIMIT_STEP_INPUTS)
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "%zu inputs: at most %d are allowed", n, (int)LIMIT_STEP_INPUTS);
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "%zu inputs: at most %d are allowed", n,
+                        (int)LIMIT_STEP_INPUTS);
     in->items = xcalloc(n ? n : 1, sizeof *in->items);
     return 0;
 }
 
-int inputs_fetch(struct store *s, const cJSON *document, const char *const *accepted, const char *dir, struct inputs *ret, struct err *err)
+int inputs_fetch(struct store *s, const cJSON *document, const char *const *accepted, const char *dir,
+                 struct inputs *ret, struct err *err)
 {
     _cleanup_inputs_ struct inputs in = {0};
     if (document && !cJSON_IsObject(document))
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "%s: expected an object of inputs", ENV_INPUTS);
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "%s: expected an object of inputs",
+                        ENV_INPUTS);
     if (begin(&in, (size_t)cJSON_GetArraySize(document), err) < 0 || fs_mkdir_p(dir, err) < 0)
         return -1;
     const cJSON *value;
     cJSON_ArrayForEach(value, document)
     {
         if (!fs_safe_relative(value->string) || strchr(value->string, '/'))
-            return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "\"%.80s\" is not the name of an input", value->string);
+            return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs",
+                            "\"%.80s\" is not the name of an input", value->string);
         in.items[in.n++].name = xstrdup(value->string);
     }
     /* Before anything is fetched. */
@@ -189,12 +202,14 @@ static int verify_local(const char *dir, char ret_digest[static DIGEST_HEX], str
     _cleanup_free_ char *real = realpath(dir, NULL);
     char *slash = real ? strrchr(real, '/') : NULL;
     if (!slash || slash == real)
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "%s: expected a directory below another one", dir);
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs",
+                        "%s: expected a directory below another one", dir);
     _cleanup_free_ char *parent = xstrndup(real, (size_t)(slash - real));
     _cleanup_free_ char *url = xasprintf("file://%s", parent);
     _cleanup_store_ struct store *s = NULL;
     _cleanup_artifact_ struct artifact *a = NULL;
-    if (store_open(&(struct store_config){.url = url}, &s, err) < 0 || artifact_load(s, slash + 1, NULL, &a, err) < 0)
+    if (store_open(&(struct store_config){.url = url}, &s, err) < 0 ||
+        artifact_load(s, slash + 1, NULL, &a, err) < 0)
         return -1;
     for (size_t i = 0; i < a->n_files; i++) {
         _cleanup_free_ char *path = fs_join(dir, a->files[i].name);
@@ -203,14 +218,16 @@ static int verify_local(const char *dir, char ret_digest[static DIGEST_HEX], str
         if (sha256_file(path, digest, &size, err) < 0)
             return -1;
         if (!text_equal(digest, a->files[i].sha256))
-            return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, REASON_ARTIFACT_MISSING, "%s has the digest %s, but %s says %s", path, digest, manifest,
+            return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, REASON_ARTIFACT_MISSING,
+                            "%s has the digest %s, but %s says %s", path, digest, manifest,
                             a->files[i].sha256);
     }
     (void)snprintf(ret_digest, DIGEST_HEX, "%s", a->digest);
     return 0;
 }
 
-int inputs_local(const char *const *pairs, size_t n, const char *const *accepted, struct inputs *ret, struct err *err)
+int inputs_local(const char *const *pairs, size_t n, const char *const *accepted, struct inputs *ret,
+                 struct err *err)
 {
     _cleanup_inputs_ struct inputs in = {0};
     if (begin(&in, n, err) < 0)
@@ -218,12 +235,14 @@ int inputs_local(const char *const *pairs, size_t n, const char *const *accepted
     for (size_t i = 0; i < n; i++) {
         const char *eq = strchr(pairs[i], '=');
         if (!eq || eq == pairs[i] || !eq[1])
-            return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs", "--input: expected NAME=DIR, found \"%s\"", pairs[i]);
+            return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "inputs",
+                            "--input: expected NAME=DIR, found \"%s\"", pairs[i]);
         struct input *item = &in.items[in.n++];
         item->name = xstrndup(pairs[i], (size_t)(eq - pairs[i]));
         item->dir = realpath(eq + 1, NULL);
         if (!item->dir)
-            return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "inputs", "--input %s: there is no directory %s", item->name, eq + 1);
+            return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "inputs",
+                            "--input %s: there is no directory %s", item->name, eq + 1);
         char digest[DIGEST_HEX];
         if (verify_local(item->dir, digest, err) < 0)
             return -1;

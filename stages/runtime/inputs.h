@@ -27,9 +27,11 @@ struct inputs {
 
 /* `document` may be NULL (no inputs). `accepted` (NULL: anything) are the stage's names, NULL-terminated, optional ones ending in
  * '?': unknown and missing names are ERR_INVALID, exit 64. Creates dir. */
-int inputs_fetch(struct store *s, const cJSON *document, const char *const *accepted, const char *dir, struct inputs *ret, struct err *err);
+int inputs_fetch(struct store *s, const cJSON *document, const char *const *accepted, const char *dir,
+                 struct inputs *ret, struct err *err);
 /* Hand-run: NAME=DIR texts; digests come from DIR/manifest.json where it exists, whose files are then verified. */
-int inputs_local(const char *const *pairs, size_t n, const char *const *accepted, struct inputs *ret, struct err *err);
+int inputs_local(const char *const *pairs, size_t n, const char *const *accepted, struct inputs *ret,
+                 struct err *err);
 const struct input *inputs_get(const struct inputs *in, const char *name); /* NULL: absent */
 /* Object name → digest or list of digests, for the manifest of what is made from them; caller owns. */
 cJSON *inputs_digests(const struct inputs *in);

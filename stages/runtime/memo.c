@@ -30,7 +30,8 @@ static int memo_key(struct stage_run *run, const cJSON *resolved, struct err *er
 }
 
 /* Everything of a shared artifact but the shared files, which must be there: into `dir`, one place for the copies. */
-static int copy_files(struct stage_run *run, const char *from, const struct artifact *a, const char *to, struct err *err)
+static int copy_files(struct stage_run *run, const char *from, const struct artifact *a, const char *to,
+                      struct err *err)
 {
     for (size_t i = 0; i < a->n_files; i++) {
         const struct artifact_file *f = &a->files[i];
@@ -54,7 +55,8 @@ static int copy_files(struct stage_run *run, const char *from, const struct arti
     return 0;
 }
 
-static int republish_output(struct stage_run *run, const char *step_prefix, const char *folder, const char *name, const char *digest, struct err *err)
+static int republish_output(struct stage_run *run, const char *step_prefix, const char *folder,
+                            const char *name, const char *digest, struct err *err)
 {
     _cleanup_free_ char *from = commit_output_prefix(step_prefix, folder, name);
     _cleanup_free_ char *to = commit_output_prefix(run->place.step, run->place.folder, name);
@@ -75,8 +77,10 @@ static int republish(struct stage_run *run, const cJSON *memo, struct err *err)
     struct json_path path = {.key = run->memo_key};
     const cJSON *outputs, *values, *item;
     const char *step, *folder;
-    if (json_get_object(memo, &path, "outputs", &outputs, err) < 0 || json_get_object(memo, &path, "values", &values, err) < 0 ||
-        json_get_string(memo, &path, "step", &step, err) < 0 || json_get_string(memo, &path, "folder", &folder, err) < 0)
+    if (json_get_object(memo, &path, "outputs", &outputs, err) < 0 ||
+        json_get_object(memo, &path, "values", &values, err) < 0 ||
+        json_get_string(memo, &path, "step", &step, err) < 0 ||
+        json_get_string(memo, &path, "folder", &folder, err) < 0)
         return -1;
     if (!fs_safe_relative(step) || !fs_safe_relative(folder))
         return err_set(err, ERR_INVALID, "%s names no safe place", run->memo_key);

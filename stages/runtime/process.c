@@ -44,6 +44,7 @@ int process_bind_to_parent(const char *parent_pid, struct err *err)
         return err_errno(err, errno, "prctl(PR_SET_PDEATHSIG)");
     /* The parent may have died before the line above; then nobody will send the signal. */
     if (getppid() != (pid_t)expected)
-        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "orphaned", "the process that started this step (pid %s) is gone", parent_pid);
+        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "orphaned",
+                        "the process that started this step (pid %s) is gone", parent_pid);
     return 0;
 }

@@ -25,7 +25,8 @@ static cJSON *manifest_config(const struct stage_run *run, const struct run_outp
     return config;
 }
 
-static int publish_output(struct stage_run *run, const struct run_output *o, const cJSON *inputs, cJSON *outputs, struct err *err)
+static int publish_output(struct stage_run *run, const struct run_output *o, const cJSON *inputs,
+                          cJSON *outputs, struct err *err)
 {
     _cleanup_json_ cJSON *config = manifest_config(run, o);
     _cleanup_artifact_ struct artifact *a = NULL;
@@ -110,7 +111,8 @@ static void keep_output(struct stage_run *run, const struct run_output *o)
     }
     for (size_t i = 0; i < list.n; i++) {
         _cleanup_free_ char *path = fs_join(o->dir, list.names[i]);
-        _cleanup_free_ char *key = xasprintf("%s/logs/a%" PRId64 "-%s/%s", run->place.step, run->attempt, o->declared->name, list.names[i]);
+        _cleanup_free_ char *key = xasprintf("%s/logs/a%" PRId64 "-%s/%s", run->place.step, run->attempt,
+                                             o->declared->name, list.names[i]);
         err = ERR_INIT;
         if (store_put_file(run->store, key, path, NULL, &err) < 0) {
             log_warn("output not kept", "output", o->declared->name, "why", err.msg, NULL);
@@ -139,8 +141,10 @@ void run_keep(struct stage_run *run, bool failed)
     (void)fflush(run->log_file);
     log_tee(NULL, 0);
     struct err err = ERR_INIT;
-    _cleanup_free_ char *key = run->world.rank == 0 ? xasprintf("%s/logs/a%" PRId64 ".jsonl", run->place.step, run->attempt)
-                                                    : xasprintf("%s/logs/a%" PRId64 "-r%d.jsonl", run->place.step, run->attempt, run->world.rank);
+    _cleanup_free_ char *key =
+        run->world.rank == 0
+            ? xasprintf("%s/logs/a%" PRId64 ".jsonl", run->place.step, run->attempt)
+            : xasprintf("%s/logs/a%" PRId64 "-r%d.jsonl", run->place.step, run->attempt, run->world.rank);
     if (store_put_file(run->store, key, run->log_path, NULL, &err) < 0)
         log_warn("log not kept", "why", err.msg, NULL);
 }

@@ -20,7 +20,7 @@ extern const struct cli_option run_option_table[];
 
 struct run_output {
     const struct stage_output *declared;
-    char *dir;   /* NULL until asked for */
+    char *dir;    /* NULL until asked for */
     cJSON *extra; /* stage_artifact_config() */
     bool keep_on_failure;
 };

@@ -44,7 +44,8 @@ const char *stage_output(struct stage_run *run, const char *name)
     if (o->dir)
         return o->dir;
     struct err err = ERR_INIT;
-    char *dir = run->contract ? xasprintf("%s/out/%s", run->scratch, name) : fs_join(run->options.output, name);
+    char *dir =
+        run->contract ? xasprintf("%s/out/%s", run->scratch, name) : fs_join(run->options.output, name);
     if (fs_remove_tree(dir, &err) < 0 || fs_mkdir_p(dir, &err) < 0) {
         /* Every later write there fails with a message of its own. */
         log_warn("cannot prepare the output directory", "path", dir, "why", err.msg, NULL);
@@ -157,7 +158,8 @@ bool stage_stopping(const struct stage_run *run)
 
 int stage_stopped(const struct stage_run *run, struct err *err)
 {
-    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "stopped", "%s was asked to stop before it was done", run->stage->name);
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "stopped", "%s was asked to stop before it was done",
+                    run->stage->name);
 }
 
 void stage_keep_on_failure(struct stage_run *run, const char *output)
@@ -226,7 +228,8 @@ static void claim_checkpoints(struct stage_run *run)
     }
     if (run->world.rank == 0) {
         _cleanup_free_ char *key = fs_join(run->place.step, "work");
-        if (store_put(run->store, key, digest, strlen(digest), STORE_IF_NONE, NULL, NULL, &err) < 0 && err.class_ != ERR_EXISTS && err.class_ != ERR_CONFLICT)
+        if (store_put(run->store, key, digest, strlen(digest), STORE_IF_NONE, NULL, NULL, &err) < 0 &&
+            err.class_ != ERR_EXISTS && err.class_ != ERR_CONFLICT)
             log_warn("a later restart will not find these checkpoints", "why", err.msg, NULL);
     }
     for (int64_t g = run->restart - 1; g >= 0; g--) {
@@ -248,7 +251,8 @@ const char *stage_checkpoint_prefix(const struct stage_run *run)
 {
     struct stage_run *r = (struct stage_run *)run; /* filled when first asked for */
     if (!r->checkpoint_prefix)
-        r->checkpoint_prefix = r->contract ? fs_join(r->place.step, "checkpoints") : fs_join(r->options.output, "checkpoints");
+        r->checkpoint_prefix =
+            r->contract ? fs_join(r->place.step, "checkpoints") : fs_join(r->options.output, "checkpoints");
     if (r->contract && !r->checkpoints_claimed)
         claim_checkpoints(r);
     return r->checkpoint_prefix;

@@ -42,7 +42,8 @@ static size_t count_options(const struct cli_option *o)
 }
 
 /* Parses into one block, run_options first, then the stage's values; these are copied back to where the stage wants them. */
-static int parse_options(const struct stage *stage, struct stage_run *run, int *argc, char **argv, struct err *err)
+static int parse_options(const struct stage *stage, struct stage_run *run, int *argc, char **argv,
+                         struct err *err)
 {
     size_t own = count_options(run_option_table), extra = count_options(stage->options);
     size_t base = (sizeof(struct run_options) + 15) & ~(size_t)15, size = base;
@@ -58,7 +59,8 @@ static int parse_options(const struct stage *stage, struct stage_run *run, int *
     }
     _cleanup_free_ char *values = xcalloc(1, size);
     for (size_t i = 0; i < extra; i++)
-        memcpy(values + table[own + i].offset, (char *)stage->option_values + stage->options[i].offset, option_size(stage->options[i].kind));
+        memcpy(values + table[own + i].offset, (char *)stage->option_values + stage->options[i].offset,
+               option_size(stage->options[i].kind));
     const struct cli_command command = {.name = stage->name,
                                         .synopsis = "",
                                         .summary = stage->summary,
@@ -70,14 +72,17 @@ static int parse_options(const struct stage *stage, struct stage_run *run, int *
         return r;
     memcpy(&run->options, values, sizeof run->options);
     for (size_t i = 0; i < extra; i++)
-        memcpy((char *)stage->option_values + stage->options[i].offset, values + table[own + i].offset, option_size(stage->options[i].kind));
+        memcpy((char *)stage->option_values + stage->options[i].offset, values + table[own + i].offset,
+               option_size(stage->options[i].kind));
     return 0;
 }
 
 static void configure_log(const struct run_options *o)
 {
     int level = o->log_level ? log_level_parse(o->log_level) : LOG_INFO;
-    enum log_format format = text_equal(o->log_format, "json") ? LOG_JSON : text_equal(o->log_format, "text") ? LOG_TEXT : LOG_AUTO;
+    enum log_format format = text_equal(o->log_format, "json")   ? LOG_JSON
+                             : text_equal(o->log_format, "text") ? LOG_TEXT
+                                                                 : LOG_AUTO;
     log_configure(level < 0 ? LOG_INFO : (enum log_level)level, format);
 }
 
@@ -102,7 +107,8 @@ static void write_message(const char *path, const struct result *result)
     for (size_t done = 0; done < text.len;) {
         ssize_t n = write(fd, text.data + done, text.len - done);
         if (n < 0 && errno != EINTR) {
-            log_error("the result cannot be written", "path", path ? path : "/dev/termination-log", "why", strerror(errno), NULL);
+            log_error("the result cannot be written", "path", path ? path : "/dev/termination-log", "why",
+                      strerror(errno), NULL);
             return;
         }
         done += n > 0 ? (size_t)n : 0;
@@ -114,7 +120,8 @@ static void write_message(const char *path, const struct result *result)
 static int get_inputs(struct stage_run *run, struct err *err)
 {
     if (!run->contract)
-        return inputs_local(run->options.inputs.items, run->options.inputs.n, run->stage->inputs, &run->inputs, err);
+        return inputs_local(run->options.inputs.items, run->options.inputs.n, run->stage->inputs,
+                            &run->inputs, err);
     const char *path = getenv(ENV_INPUTS);
     _cleanup_json_ cJSON *document = NULL;
     if (path && *path && json_parse_file(path, LIMIT_CONFIG_BYTES, &document, err) < 0) {

@@ -24,18 +24,19 @@ struct stage {
     const char *summary;           /* one line, for --help */
     const char *description;       /* for the man page */
     const char *algorithm_version; /* raised only when output can change */
-    const char *const *inputs;     /* names it takes, NULL-terminated; a name with a trailing '?' is optional */
+    const char *const *inputs; /* names it takes, NULL-terminated; a name with a trailing '?' is optional */
     const struct stage_output *outputs; /* ends with name NULL */
-    bool looks_outside;            /* memo cache: work() calls stage_memo_lookup() once it has resolved what it sees */
-    const struct cli_option *options; /* extra options (CLI_END or NULL), stored at offsets of `option_values` */
+    bool looks_outside; /* memo cache: work() calls stage_memo_lookup() once it has resolved what it sees */
+    const struct cli_option
+        *options; /* extra options (CLI_END or NULL), stored at offsets of `option_values` */
     void *option_values;
     /* A mode that replaces the frame (featurize --transform): called after option parsing when *its* flag is set. NULL: none. */
     int (*alternative)(int argc, char **argv, bool *ret_taken, struct err *err);
     int (*work)(struct stage_run *run, struct err *err);
 };
 struct stage_output {
-    const char *name; /* "snapshot" */
-    const char *type; /* artifact type */
+    const char *name;          /* "snapshot" */
+    const char *type;          /* artifact type */
     const char *shared_prefix; /* files below it are content-addressed (artifact.h); NULL: none */
 };
 
@@ -53,7 +54,8 @@ const char *stage_scratch(const struct stage_run *run);
 int64_t stage_scratch_max(const struct stage_run *run); /* bytes */
 int64_t stage_memory_max(const struct stage_run *run);  /* bytes */
 int stage_threads(const struct stage_run *run);
-const char *stage_device(const struct stage_run *run); /* "cpu", "cuda" (from the planner); hand-run also "auto" */
+const char *stage_device(
+    const struct stage_run *run); /* "cpu", "cuda" (from the planner); hand-run also "auto" */
 int64_t stage_scheduled_ms(const struct stage_run *run);
 const char *stage_algorithm_version(const struct stage_run *run);
 int stage_attempt(const struct stage_run *run);
@@ -94,7 +96,8 @@ int stage_memo_lookup(struct stage_run *run, const cJSON *resolved, bool *ret_hi
 int stage_open_store(struct stage_run *run, const char *url, struct store **ret, struct err *err);
 int stage_registry(struct stage_run *run, struct store **ret, struct err *err);
 /* File of a mounted Secret, e.g. ("model-signing", "key.pem"); ERR_NOTFOUND exit 78 naming Secret and key. Caller frees. */
-int stage_secret_path(const struct stage_run *run, const char *secret, const char *key, char **ret, struct err *err);
+int stage_secret_path(const struct stage_run *run, const char *secret, const char *key, char **ret,
+                      struct err *err);
 
 /* Where checkpoints live: the step's store (NULL in hand-run: use the directory instead) and the key prefix
  * "runs/<uid>/<step>[/<index>]/g<restart>/checkpoints"; hand-run: a directory below --output. */

@@ -25,13 +25,16 @@ static const char *string_of(const cJSON *o, const char *key)
 
 static int refuse(const struct walk *w, struct err *err, const char *what, const char *name)
 {
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "sql", "SQL \"%.300s\": %s%s%s", w->sql, what, *name ? ": " : "", name);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "sql", "SQL \"%.300s\": %s%s%s", w->sql, what,
+                    *name ? ": " : "", name);
 }
 
 static int check_function(const struct walk *w, const cJSON *node, struct err *err)
 {
     /* The session and its settings are ours, not the data's. */
-    static const char *const session[] = {"current_setting", "getvariable", "nextval", "currval", "setseed", "write_log", "query", "query_table", NULL};
+    static const char *const session[] = {"current_setting", "getvariable", "nextval",
+                                          "currval",         "setseed",     "write_log",
+                                          "query",           "query_table", NULL};
     const char *name = string_of(node, "function_name");
     const char *schema = string_of(node, "schema");
     if ((*schema && !text_equal(schema, "main")) || *string_of(node, "catalog"))
@@ -41,7 +44,10 @@ static int check_function(const struct walk *w, const cJSON *node, struct err *e
             return refuse(w, err, "this function is not allowed", name);
     }
     if (w->refuse_volatile && map_has(w->volatile_functions, name))
-        return refuse(w, err, "its value changes from run to run, so equal data would not give equal results; use the data's own columns, or $(run.scheduledTime)", name);
+        return refuse(
+            w, err,
+            "its value changes from run to run, so equal data would not give equal results; use the data's own columns, or $(run.scheduledTime)",
+            name);
     if (!w->allow_aggregates && map_has(w->aggregates, name))
         return refuse(w, err, "an aggregate where one row is looked at; write it under \"aggregate\"", name);
     return 0;
@@ -50,14 +56,18 @@ static int check_function(const struct walk *w, const cJSON *node, struct err *e
 static int check_column(const struct walk *w, const cJSON *node, struct err *err)
 {
     /* SQL's keywords for the clock parse as columns. */
-    static const char *const clock[] = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", NULL};
+    static const char *const clock[] = {"current_date", "current_time",   "current_timestamp",
+                                        "localtime",    "localtimestamp", NULL};
     const cJSON *names = cJSON_GetObjectItemCaseSensitive(node, "column_names");
     const cJSON *only = cJSON_GetArraySize(names) == 1 ? cJSON_GetArrayItem(names, 0) : NULL;
     if (!w->refuse_volatile || !cJSON_IsString(only))
         return 0;
     for (size_t i = 0; clock[i]; i++) {
         if (strcasecmp(only->valuestring, clock[i]) == 0)
-            return refuse(w, err, "its value changes from run to run, so equal data would not give equal results; use $(run.scheduledTime)", only->valuestring);
+            return refuse(
+                w, err,
+                "its value changes from run to run, so equal data would not give equal results; use $(run.scheduledTime)",
+                only->valuestring);
     }
     return 0;
 }
@@ -100,7 +110,8 @@ static int check_table(const struct walk *w, const cJSON *node, const char *type
             if (text_equal(name, allowed[i]))
                 return 0;
         }
-        return refuse(w, err, "this table function is not allowed; only unnest, range and generate_series are", name);
+        return refuse(w, err,
+                      "this table function is not allowed; only unnest, range and generate_series are", name);
     }
     if (text_equal(type, "BASE_TABLE")) {
         const char *name = string_of(node, "table_name");
@@ -141,20 +152,29 @@ static int check_only_expression(const struct walk *w, const cJSON *node, struct
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(node, "select_list");
     const cJSON *from = cJSON_GetObjectItemCaseSensitive(node, "from_table");
-    const cJSON *ctes = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(node, "cte_map"), "map");
-    static const char *const clauses[] = {"modifiers", "where_clause", "group_expressions", "group_sets", "having", "sample", "qualify"};
-    bool plain = text_equal(string_of(node, "type"), "SELECT_NODE") && cJSON_GetArraySize(list) == 1 && text_equal(string_of(from, "type"), "EMPTY") &&
-                 cJSON_GetArraySize(ctes) == 0 && !*string_of(cJSON_GetArrayItem(list, 0), "alias");
+    const cJSON *ctes =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(node, "cte_map"), "map");
+    static const char *const clauses[] = {"modifiers",  "where_clause", "group_expressions",
+                                          "group_sets", "having",       "sample",
+                                          "qualify"};
+    bool plain = text_equal(string_of(node, "type"), "SELECT_NODE") && cJSON_GetArraySize(list) == 1 &&
+                 text_equal(string_of(from, "type"), "EMPTY") && cJSON_GetArraySize(ctes) == 0 &&
+                 !*string_of(cJSON_GetArrayItem(list, 0), "alias");
     for (size_t i = 0; i < ARRAY_SIZE(clauses); i++)
         plain = plain && empty_or_null(node, clauses[i]);
-    return plain ? 0 : refuse(w, err, "exactly one expression is expected, without FROM, AS, commas or further clauses", "");
+    return plain ? 0
+                 : refuse(w, err,
+                          "exactly one expression is expected, without FROM, AS, commas or further clauses",
+                          "");
 }
 
 /* The statement's one query node, owned by *ret_tree. */
-static int parse(struct table *t, const struct walk *w, const char *statement, cJSON **ret_tree, const cJSON **ret_node, struct err *err)
+static int parse(struct table *t, const struct walk *w, const char *statement, cJSON **ret_tree,
+                 const cJSON **ret_node, struct err *err)
 {
     _cleanup_free_ char *text = NULL;
-    if (table_query_bound(t, "SELECT CAST(json_serialize_sql(CAST($1 AS VARCHAR)) AS VARCHAR)", statement, &text, err) < 0)
+    if (table_query_bound(t, "SELECT CAST(json_serialize_sql(CAST($1 AS VARCHAR)) AS VARCHAR)", statement,
+                          &text, err) < 0)
         return err_wrap(err, "SQL \"%.300s\"", w->sql);
     /* Not json_parse(): expressions nest deeper than documents may. cJSON has its own limit of 1000. */
     _cleanup_json_ cJSON *tree = cJSON_Parse(text);
@@ -176,9 +196,12 @@ static int begin(struct table *t, struct walk *w, struct err *err)
 {
     size_t len = strlen(w->sql);
     if (len > LIMIT_SQL_BYTES)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "sql", "SQL \"%.60s…\" has %zu bytes; at most %d are allowed", w->sql, len, (int)LIMIT_SQL_BYTES);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "sql",
+                        "SQL \"%.60s…\" has %zu bytes; at most %d are allowed", w->sql, len,
+                        (int)LIMIT_SQL_BYTES);
     if (strspn(w->sql, " \t\r\n") == len)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "sql", "empty SQL text where an expression is expected");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "sql",
+                        "empty SQL text where an expression is expected");
     return table_function_sets(t, &w->volatile_functions, &w->aggregates, err);
 }
 
@@ -188,13 +211,15 @@ static int check_expression(struct table *t, struct walk *w, struct err *err)
         return -1;
     /* Bare and in parentheses, as it will be pasted: what balances a parenthesis of ours fails the first. */
     for (int pasted = 0; pasted < 2; pasted++) {
-        _cleanup_free_ char *statement = !pasted ? xasprintf("SELECT %s\n", w->sql) : xasprintf("SELECT (%s\n)", w->sql);
+        _cleanup_free_ char *statement =
+            !pasted ? xasprintf("SELECT %s\n", w->sql) : xasprintf("SELECT (%s\n)", w->sql);
         _cleanup_json_ cJSON *tree = NULL;
         const cJSON *node;
         if (parse(t, w, statement, &tree, &node, err) < 0 || check_only_expression(w, node, err) < 0)
             return -1;
         w->depth = 0;
-        if (walk_tree(w, cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(node, "select_list"), 0), err) < 0)
+        if (walk_tree(w, cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(node, "select_list"), 0), err) <
+            0)
             return -1;
     }
     return 0;

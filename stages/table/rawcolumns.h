@@ -13,6 +13,7 @@ struct rawcolumns_extra {
     const char *name, *sql;
     enum column_type type;
 };
-int rawcolumns_stream(struct table *t, const struct featurespec *spec, bool serving, const char *relation, const char *order_by,
-                      const struct rawcolumns_extra *extra, size_t n_extra,
-                      int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx, struct err *err);
+int rawcolumns_stream(struct table *t, const struct featurespec *spec, bool serving, const char *relation,
+                      const char *order_by, const struct rawcolumns_extra *extra, size_t n_extra,
+                      int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx,
+                      struct err *err);

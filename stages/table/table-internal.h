@@ -7,4 +7,5 @@
 /* Runs `sql`, whose one parameter is bound to `text`; one row, one column of text. Caller frees. */
 int table_query_bound(struct table *t, const char *sql, const char *text, char **ret, struct err *err);
 /* Names of DuckDB's functions: "volatile" also holds those that depend on the moment or the session. Filled at first use. */
-int table_function_sets(struct table *t, struct map **ret_volatile, struct map **ret_aggregates, struct err *err);
+int table_function_sets(struct table *t, struct map **ret_volatile, struct map **ret_aggregates,
+                        struct err *err);

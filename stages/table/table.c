@@ -133,7 +133,8 @@ static int fail(struct table *t, duckdb_error_type type, const char *message, st
         return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "stopped", "stopped while a query ran");
     case INTERRUPT_DEADLINE:
         return err_fail(err, ERR_INVALID, EXITCODE_DATA, "deadline",
-                        "a query ran longer than its deadline of %" PRId64 " s: make the expression cheaper, or give the step more threads",
+                        "a query ran longer than its deadline of %" PRId64
+                        " s: make the expression cheaper, or give the step more threads",
                         t->deadline_ms / 1000);
     default:
         break;
@@ -142,9 +143,11 @@ static int fail(struct table *t, duckdb_error_type type, const char *message, st
     tidy_message(message ? message : "unknown error", text, sizeof text);
     switch (type) {
     case DUCKDB_ERROR_OUT_OF_MEMORY:
-        return err_fail(err, ERR_TERMINAL, EXITCODE_CONFIG, "memory",
-                        "the query engine needs more than its %" PRId64 " MiB of memory, or more scratch than %s has: raise the step's resources.memory or scratch.size (%s)",
-                        t->memory_bytes >> 20, t->scratch, text);
+        return err_fail(
+            err, ERR_TERMINAL, EXITCODE_CONFIG, "memory",
+            "the query engine needs more than its %" PRId64
+            " MiB of memory, or more scratch than %s has: raise the step's resources.memory or scratch.size (%s)",
+            t->memory_bytes >> 20, t->scratch, text);
     case DUCKDB_ERROR_IO:
         return err_fail(err, ERR_TERMINAL, EXITCODE_IO, "io", "%s", text);
     case DUCKDB_ERROR_INTERNAL:
@@ -161,12 +164,15 @@ static int run(struct table *t, const char *sql, struct err *err)
     watch_begin(t);
     duckdb_state state = duckdb_query(t->connection, sql, &result);
     watch_end(t);
-    int r = state == DuckDBSuccess ? 0 : fail(t, duckdb_result_error_type(&result), duckdb_result_error(&result), err);
+    int r = state == DuckDBSuccess
+                ? 0
+                : fail(t, duckdb_result_error_type(&result), duckdb_result_error(&result), err);
     duckdb_destroy_result(&result);
     return r;
 }
 
-static int format_sql(char **ret, struct err *err, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
+static int format_sql(char **ret, struct err *err, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 static int format_sql(char **ret, struct err *err, const char *fmt, va_list ap)
 {
     _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_MAX);
@@ -182,7 +188,8 @@ static int format_sql(char **ret, struct err *err, const char *fmt, va_list ap)
 static int set_option(duckdb_config config, const char *name, const char *value, struct err *err)
 {
     if (duckdb_set_config(config, name, value) != DuckDBSuccess)
-        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, NULL, "the query engine refuses the setting %s = %s", name, value);
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, NULL,
+                        "the query engine refuses the setting %s = %s", name, value);
     return 0;
 }
 
@@ -193,8 +200,10 @@ static int configure(const struct table_config *c, duckdb_config config, struct 
     if (set_option(config, "threads", number, err) < 0)
         return -1;
     (void)snprintf(number, sizeof number, "%" PRId64 "B", c->memory_bytes);
-    if (set_option(config, "memory_limit", number, err) < 0 || set_option(config, "temp_directory", c->scratch, err) < 0 ||
-        set_option(config, "autoinstall_known_extensions", "false", err) < 0 || set_option(config, "autoload_known_extensions", "false", err) < 0 ||
+    if (set_option(config, "memory_limit", number, err) < 0 ||
+        set_option(config, "temp_directory", c->scratch, err) < 0 ||
+        set_option(config, "autoinstall_known_extensions", "false", err) < 0 ||
+        set_option(config, "autoload_known_extensions", "false", err) < 0 ||
         set_option(config, "allow_community_extensions", "false", err) < 0)
         return -1;
     return 0;
@@ -238,18 +247,22 @@ int table_open(const struct table_config *config, struct table **ret, struct err
     char *message = NULL;
     int r = configure(&c, options, err);
     if (r == 0 && duckdb_open_ext(":memory:", &t->database, options, &message) != DuckDBSuccess)
-        r = err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, NULL, "the query engine does not start: %s", message ? message : "no reason given");
+        r = err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, NULL, "the query engine does not start: %s",
+                     message ? message : "no reason given");
     duckdb_free(message);
     duckdb_destroy_config(&options);
     if (r < 0)
         return r;
     if (duckdb_connect(t->database, &t->connection) != DuckDBSuccess)
-        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, NULL, "the query engine does not accept a connection");
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, NULL,
+                        "the query engine does not accept a connection");
     if (pthread_create(&t->watchdog, NULL, watch, t) != 0)
-        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, NULL, "cannot start a thread: the process limit is reached");
+        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, NULL,
+                        "cannot start a thread: the process limit is reached");
     t->watching = true;
     /* Times are UTC everywhere (contract section 1); the session would take the machine's zone. */
-    if (hashsql_register(t->connection, err) < 0 || table_exec(t, err, "SET TimeZone = 'UTC'") < 0 || allow_directories(t, &c, err) < 0)
+    if (hashsql_register(t->connection, err) < 0 || table_exec(t, err, "SET TimeZone = 'UTC'") < 0 ||
+        allow_directories(t, &c, err) < 0)
         return -1;
     *ret = steal_ptr(t);
     return 0;
@@ -283,7 +296,8 @@ int table_lock(struct table *t, struct err *err)
 {
     if (t->locked)
         return 0;
-    if (table_exec(t, err, "SET enable_external_access = false") < 0 || table_exec(t, err, "SET lock_configuration = true") < 0)
+    if (table_exec(t, err, "SET enable_external_access = false") < 0 ||
+        table_exec(t, err, "SET lock_configuration = true") < 0)
         return err_wrap(err, "locking the query engine");
     t->locked = true;
     return 0;
@@ -329,9 +343,10 @@ static int take_single(void *ctx, const struct column_batch *batch, struct err *
     return 0;
 }
 
-static int query_single(struct table *t, enum column_type type, bool *ret_null, struct single *s, struct err *err, const char *fmt, va_list ap)
-    __attribute__((format(printf, 6, 0)));
-static int query_single(struct table *t, enum column_type type, bool *ret_null, struct single *s, struct err *err, const char *fmt, va_list ap)
+static int query_single(struct table *t, enum column_type type, bool *ret_null, struct single *s,
+                        struct err *err, const char *fmt, va_list ap) __attribute__((format(printf, 6, 0)));
+static int query_single(struct table *t, enum column_type type, bool *ret_null, struct single *s,
+                        struct err *err, const char *fmt, va_list ap)
 {
     _cleanup_free_ char *sql = NULL;
     *s = (struct single){0};
@@ -464,7 +479,8 @@ static bool row_valid(const uint64_t *mask, idx_t row)
     return !mask || (mask[row / 64] >> (row % 64)) & 1;
 }
 
-static int copy_strings(struct column_store *s, size_t at, duckdb_string_t *values, const uint64_t *mask, idx_t from, size_t n, struct err *err)
+static int copy_strings(struct column_store *s, size_t at, duckdb_string_t *values, const uint64_t *mask,
+                        idx_t from, size_t n, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         if (row_valid(mask, from + i)) {
@@ -474,11 +490,13 @@ static int copy_strings(struct column_store *s, size_t at, duckdb_string_t *valu
         s->offsets[at + i + 1] = (uint32_t)s->text.len;
     }
     if (buf_failed(&s->text))
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "text-too-large", "%d rows hold more than 4 GiB of text in one column", TABLE_BATCH_ROWS);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "text-too-large",
+                        "%d rows hold more than 4 GiB of text in one column", TABLE_BATCH_ROWS);
     return 0;
 }
 
-static int copy_column(struct column_store *s, size_t at, duckdb_vector vector, idx_t from, size_t n, struct err *err)
+static int copy_column(struct column_store *s, size_t at, duckdb_vector vector, idx_t from, size_t n,
+                       struct err *err)
 {
     const uint64_t *mask = duckdb_vector_get_validity(vector);
     if (!mask) {
@@ -521,7 +539,8 @@ static int batcher_add(struct batcher *b, duckdb_data_chunk chunk, struct err *e
         if (n > rows - from)
             n = rows - from;
         for (size_t c = 0; c < b->n_columns; c++) {
-            if (copy_column(&b->stores[c], b->n_rows, duckdb_data_chunk_get_vector(chunk, c), from, n, err) < 0)
+            if (copy_column(&b->stores[c], b->n_rows, duckdb_data_chunk_get_vector(chunk, c), from, n, err) <
+                0)
                 return -1;
         }
         b->n_rows += n;
@@ -552,9 +571,11 @@ static int drain(struct table *t, duckdb_result *result, struct batcher *b, stru
 }
 
 /* The statement's columns are renamed and cast; a projection keeps the order of its ordered input. */
-static int cast_statement(const char *sql, const enum column_type *types, size_t n, char **ret, struct err *err)
+static int cast_statement(const char *sql, const enum column_type *types, size_t n, char **ret,
+                          struct err *err)
 {
-    static const char *const names[] = {[COLUMN_F64] = "DOUBLE", [COLUMN_I64] = "BIGINT", [COLUMN_STR] = "VARCHAR"};
+    static const char *const names[] =
+        {[COLUMN_F64] = "DOUBLE", [COLUMN_I64] = "BIGINT", [COLUMN_STR] = "VARCHAR"};
     _cleanup_buf_ struct buf text = BUF_INIT(STATEMENT_MAX);
     (void)buf_adds(&text, "SELECT ");
     for (size_t i = 0; i < n; i++)
@@ -569,7 +590,8 @@ static int cast_statement(const char *sql, const enum column_type *types, size_t
     return 0;
 }
 
-static int execute_streaming(struct table *t, duckdb_prepared_statement statement, duckdb_result *ret, struct err *err)
+static int execute_streaming(struct table *t, duckdb_prepared_statement statement, duckdb_result *ret,
+                             struct err *err)
 {
     duckdb_pending_result pending = NULL;
     if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess) {
@@ -587,7 +609,8 @@ static int execute_streaming(struct table *t, duckdb_prepared_statement statemen
 }
 
 int table_stream(struct table *t, const char *sql, const enum column_type *types, size_t n_columns,
-                 int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx, struct err *err)
+                 int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx,
+                 struct err *err)
 {
     _cleanup_free_ char *text = NULL;
     if (cast_statement(sql, types, n_columns, &text, err) < 0)
@@ -683,7 +706,8 @@ static int add_function(void *ctx, const struct column_batch *batch, struct err 
     for (size_t i = 0; i < batch->n_rows; i++) {
         const struct column *name = &batch->columns[0];
         char text[128];
-        (void)snprintf(text, sizeof text, "%.*s", (int)(name->offsets[i + 1] - name->offsets[i]), name->text + name->offsets[i]);
+        (void)snprintf(text, sizeof text, "%.*s", (int)(name->offsets[i + 1] - name->offsets[i]),
+                       name->text + name->offsets[i]);
         struct map *m = batch->columns[1].i64[i] ? sets->aggregates : sets->volatile_functions;
         if (map_set(m, text, NULL) < 0)
             return err_set(err, ERR_TERMINAL, "more than %d functions", FUNCTIONS_MAX);
@@ -691,7 +715,8 @@ static int add_function(void *ctx, const struct column_batch *batch, struct err 
     return 0;
 }
 
-int table_function_sets(struct table *t, struct map **ret_volatile, struct map **ret_aggregates, struct err *err)
+int table_function_sets(struct table *t, struct map **ret_volatile, struct map **ret_aggregates,
+                        struct err *err)
 {
     if (!t->aggregates) {
         _cleanup_map_ struct map *vol = map_new(FUNCTIONS_MAX, NULL);
@@ -699,11 +724,12 @@ int table_function_sets(struct table *t, struct map **ret_volatile, struct map *
         struct function_sets sets = {vol, agg};
         static const enum column_type types[] = {COLUMN_STR, COLUMN_I64};
         /* Macros have no stability of their own: those built on the clock or the session are named. */
-        if (table_stream(t,
-                         "SELECT DISTINCT function_name, function_type = 'aggregate' FROM duckdb_functions() "
-                         "WHERE function_type = 'aggregate' OR stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY') "
-                         "OR (function_type = 'macro' AND regexp_matches(macro_definition, 'current_|random|uuid|now\\('))",
-                         types, ARRAY_SIZE(types), add_function, &sets, err) < 0)
+        if (table_stream(
+                t,
+                "SELECT DISTINCT function_name, function_type = 'aggregate' FROM duckdb_functions() "
+                "WHERE function_type = 'aggregate' OR stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY') "
+                "OR (function_type = 'macro' AND regexp_matches(macro_definition, 'current_|random|uuid|now\\('))",
+                types, ARRAY_SIZE(types), add_function, &sets, err) < 0)
             return -1;
         t->volatile_functions = steal_ptr(vol);
         t->aggregates = steal_ptr(agg);
@@ -733,7 +759,8 @@ static int add_described(void *ctx, const struct column_batch *batch, struct err
 int table_describe(struct table *t, const char *relation, cJSON **ret, struct err *err)
 {
     _cleanup_json_ cJSON *out = json_array();
-    _cleanup_free_ char *sql = xasprintf("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM %s)", relation);
+    _cleanup_free_ char *sql =
+        xasprintf("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM %s)", relation);
     static const enum column_type types[] = {COLUMN_STR, COLUMN_STR};
     if (table_stream(t, sql, types, ARRAY_SIZE(types), add_described, out, err) < 0)
         return -1;

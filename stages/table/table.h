@@ -21,8 +21,8 @@
 struct table; /* opaque */
 
 struct table_config {
-    const char *scratch;               /* temp files and spills; writable */
-    const char *const *readable;       /* further directories, NULL-terminated; NULL: none */
+    const char *scratch;         /* temp files and spills; writable */
+    const char *const *readable; /* further directories, NULL-terminated; NULL: none */
     int64_t memory_bytes;
     int threads;
     int64_t deadline_ms; /* of each statement after table_lock(); 0: 600 s, negative: none */
@@ -38,16 +38,20 @@ int table_lock(struct table *t, struct err *err);
 /* Our own statements (printf form; identifiers must be quoted with table_quote_ident). */
 int table_exec(struct table *t, struct err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* One row, one column. NULL result: *ret_null true (ret_null may be NULL: then NULL is an error). */
-int table_query_int(struct table *t, int64_t *ret, bool *ret_null, struct err *err, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-int table_query_double(struct table *t, double *ret, bool *ret_null, struct err *err, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-int table_query_string(struct table *t, char **ret, struct err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int table_query_int(struct table *t, int64_t *ret, bool *ret_null, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+int table_query_double(struct table *t, double *ret, bool *ret_null, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+int table_query_string(struct table *t, char **ret, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 /* Streams a result as batches of typed columns (types[i] per column; values cast by DuckDB). Every batch but the last
  * has exactly TABLE_BATCH_ROWS rows whatever the number of threads, so that a sum per batch, added in order, is equal
  * everywhere. Columns and strings are valid during the call of `each` only; `each` must not use the table. A negative
  * return of `each` ends the stream with its err. */
 enum { TABLE_BATCH_ROWS = 65536 };
 int table_stream(struct table *t, const char *sql, const enum column_type *types, size_t n_columns,
-                 int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx, struct err *err);
+                 int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx,
+                 struct err *err);
 
 /* "a""b" and 'it''s', caller frees. */
 char *table_quote_ident(const char *name);

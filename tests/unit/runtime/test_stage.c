@@ -21,10 +21,10 @@
 #include "common/base/text.h"
 #include "stages/runtime/stage.h"
 
-#define ok(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, err.msg);                                                    \
+#define ok(call)                                \
+    do {                                        \
+        if ((call) < 0)                         \
+            fail_msg("%s: %s", #call, err.msg); \
     } while (0)
 
 /* --- the stages under test ------------------------------------------------------------------------- */
@@ -52,8 +52,10 @@ static int make_work(struct stage_run *run, struct err *err)
     const cJSON *c = stage_config(run);
     const char *text, *mode, *count;
     int64_t sleep_ms;
-    if (json_get_string_or(c, NULL, "text", "hello", &text, err) < 0 || json_get_string_or(c, NULL, "mode", "", &mode, err) < 0 ||
-        json_get_int_or(c, NULL, "sleep", 0, &sleep_ms, err) < 0 || json_get_string_or(c, NULL, "count", NULL, &count, err) < 0)
+    if (json_get_string_or(c, NULL, "text", "hello", &text, err) < 0 ||
+        json_get_string_or(c, NULL, "mode", "", &mode, err) < 0 ||
+        json_get_int_or(c, NULL, "sleep", 0, &sleep_ms, err) < 0 ||
+        json_get_string_or(c, NULL, "count", NULL, &count, err) < 0)
         return -1;
     if (text_equal(mode, "memo")) {
         bool hit;
@@ -121,8 +123,12 @@ static int take_work(struct stage_run *run, struct err *err)
 
 static const struct stage_output take_outputs[] = {{"copy", "text", NULL}, {NULL, NULL, NULL}};
 static const char *const take_inputs[] = {"text", "more?", NULL};
-static const struct stage take = {
-    .name = "take", .summary = "takes a text", .algorithm_version = "1", .inputs = take_inputs, .outputs = take_outputs, .work = take_work};
+static const struct stage take = {.name = "take",
+                                  .summary = "takes a text",
+                                  .algorithm_version = "1",
+                                  .inputs = take_inputs,
+                                  .outputs = take_outputs,
+                                  .work = take_work};
 
 /* --- running them ------------------------------------------------------------------------------------ */
 
@@ -162,15 +168,24 @@ static int teardown(void **state)
 }
 
 /* Extra environment: NAME=VALUE texts, NULL-terminated. */
-static pid_t start(const struct fixture *f, const struct stage *stage, const char *uid, const char *attempt, const char *const *extra)
+static pid_t start(const struct fixture *f, const struct stage *stage, const char *uid, const char *attempt,
+                   const char *const *extra)
 {
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid > 0)
         return pid;
     const char *const pairs[][2] = {
-        {ENV_RUN, uid},           {ENV_RUN_UID, uid},         {ENV_STEP, stage->name}, {ENV_ATTEMPT, attempt}, {ENV_STORE, f->store},
-        {ENV_CONFIG, f->config},  {ENV_INPUTS, f->inputs},    {ENV_RESULT, f->result}, {ENV_SCRATCH, f->dir},  {ENV_SCHEDULED_TIME, "2026-01-31T02:00:00Z"},
+        {ENV_RUN, uid},
+        {ENV_RUN_UID, uid},
+        {ENV_STEP, stage->name},
+        {ENV_ATTEMPT, attempt},
+        {ENV_STORE, f->store},
+        {ENV_CONFIG, f->config},
+        {ENV_INPUTS, f->inputs},
+        {ENV_RESULT, f->result},
+        {ENV_SCRATCH, f->dir},
+        {ENV_SCHEDULED_TIME, "2026-01-31T02:00:00Z"},
         {"TRAINYARD_LOG_LEVEL", "warn"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
@@ -196,7 +211,8 @@ static int wait_for(pid_t pid)
     return WEXITSTATUS(status);
 }
 
-static int run_stage(const struct fixture *f, const struct stage *stage, const char *uid, const char *attempt, const char *const *extra)
+static int run_stage(const struct fixture *f, const struct stage *stage, const char *uid, const char *attempt,
+                     const char *const *extra)
 {
     return wait_for(start(f, stage, uid, attempt, extra));
 }
@@ -295,7 +311,9 @@ static void test_racing_attempts_agree(void **state)
 static void inputs_for(const struct fixture *f, const char *digest, const char *uid, const char *step)
 {
     char text[512];
-    (void)snprintf(text, sizeof text, "{\"text\": {\"digest\": \"%s\", \"run\": \"%s\", \"step\": \"%s\", \"restart\": 0}}", digest, uid, step);
+    (void)snprintf(text, sizeof text,
+                   "{\"text\": {\"digest\": \"%s\", \"run\": \"%s\", \"step\": \"%s\", \"restart\": 0}}",
+                   digest, uid, step);
     write_text(f->dir, "inputs.json", text);
 }
 
@@ -314,7 +332,8 @@ static void test_inputs_are_found_verified_and_missed(void **state)
     struct err err = ERR_INIT;
     _cleanup_free_ char *commit_path = xasprintf("%s/store/runs/u1/make/g0/result.json", f->dir);
     ok(json_parse_file(commit_path, 10000, &commit, &err));
-    _cleanup_free_ char *made_dir = xasprintf("%s/store/runs/u1/make/g0/%s/made", f->dir, cJSON_GetObjectItem(commit, "folder")->valuestring);
+    _cleanup_free_ char *made_dir = xasprintf("%s/store/runs/u1/make/g0/%s/made", f->dir,
+                                              cJSON_GetObjectItem(commit, "folder")->valuestring);
     write_text(made_dir, "a.txt", "HELLO");
     assert_int_equal(run_stage(f, &take, "u2", "1", NULL), EXITCODE_NOINPUT);
     _cleanup_json_ cJSON *altered = read_json(f->result);
@@ -398,7 +417,8 @@ static void test_sigterm(void **state)
 static void test_wrong_parent(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(run_stage(f, &make, "u1", "1", (const char *const[]){ENV_PARENT_PID "=1", NULL}), EXITCODE_TEMPFAIL);
+    assert_int_equal(run_stage(f, &make, "u1", "1", (const char *const[]){ENV_PARENT_PID "=1", NULL}),
+                     EXITCODE_TEMPFAIL);
     _cleanup_json_ cJSON *r = read_json(f->result);
     assert_string_equal(at(r, "error", "reason"), "orphaned");
     char parent[64];
@@ -419,15 +439,23 @@ static void test_values_too_large(void **state)
 static void test_other_ranks_say_nothing(void **state)
 {
     struct fixture *f = *state;
-    static const char key[] = ENV_RENDEZVOUS_KEY "=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-    assert_int_equal(run_stage(f, &make, "u1", "1", (const char *const[]){"RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.2", "MASTER_PORT=2000", key, NULL}), 0);
+    static const char key[] =
+        ENV_RENDEZVOUS_KEY "=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    assert_int_equal(run_stage(f, &make, "u1", "1",
+                               (const char *const[]){"RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.2",
+                                                     "MASTER_PORT=2000", key, NULL}),
+                     0);
     _cleanup_json_ cJSON *r = read_json(f->result);
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(r, "outputs")), 0);
     assert_false(store_has(f, "runs/u1/make/g0/result.json"));
     assert_true(store_has(f, "runs/u1/make/g0/logs/a1-r1.jsonl"));
     /* Half a world is a usage error, not a guess. */
-    assert_int_equal(run_stage(f, &make, "u2", "1", (const char *const[]){"RANK=2", "WORLD_SIZE=2", NULL}), EXITCODE_USAGE);
-    assert_int_equal(run_stage(f, &make, "u2", "1", (const char *const[]){"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=x", "MASTER_PORT=1", NULL}), EXITCODE_USAGE);
+    assert_int_equal(run_stage(f, &make, "u2", "1", (const char *const[]){"RANK=2", "WORLD_SIZE=2", NULL}),
+                     EXITCODE_USAGE);
+    assert_int_equal(run_stage(f, &make, "u2", "1",
+                               (const char *const[]){"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=x",
+                                                     "MASTER_PORT=1", NULL}),
+                     EXITCODE_USAGE);
 }
 
 static void test_bad_environment(void **state)
@@ -436,7 +464,8 @@ static void test_bad_environment(void **state)
     assert_int_equal(run_stage(f, &make, "u1", "x", NULL), EXITCODE_USAGE);
     assert_int_equal(run_stage(f, &make, "a/b", "1", NULL), EXITCODE_USAGE);
     assert_int_equal(run_stage(f, &make, "..", "1", NULL), EXITCODE_USAGE);
-    assert_int_equal(run_stage(f, &make, "u1", "1", (const char *const[]){ENV_STORE "=ftp://x/y", NULL}), EXITCODE_CONFIG);
+    assert_int_equal(run_stage(f, &make, "u1", "1", (const char *const[]){ENV_STORE "=ftp://x/y", NULL}),
+                     EXITCODE_CONFIG);
     set_config(f, "[1]");
     assert_int_equal(run_stage(f, &make, "u1", "1", NULL), EXITCODE_CONFIG);
     set_config(f, "{\"text\": ");
@@ -467,16 +496,28 @@ static int by_hand(const struct fixture *f, const struct stage *stage, char **ar
 static void test_by_hand(void **state)
 {
     struct fixture *f = *state;
-    _cleanup_free_ char *out = fs_join(f->dir, "out"), *made = fs_join(out, "made"), *manifest = fs_join(made, "manifest.json");
-    assert_int_equal(by_hand(f, &make, (char *[]){"make", "--config", f->config, "--output", out, "--extra", "7", "--log-level", "warn", NULL}), 0);
+    _cleanup_free_ char *out = fs_join(f->dir, "out"), *made = fs_join(out, "made"),
+                        *manifest = fs_join(made, "manifest.json");
+    assert_int_equal(by_hand(f, &make,
+                             (char *[]){"make", "--config", f->config, "--output", out, "--extra", "7",
+                                        "--log-level", "warn", NULL}),
+                     0);
     assert_true(fs_exists(manifest));
-    _cleanup_free_ char *input = xasprintf("text=%s", made), *out2 = fs_join(f->dir, "out2"), *copied = fs_join(out2, "copy/b.txt");
-    assert_int_equal(by_hand(f, &take, (char *[]){"take", "--config", f->config, "--output", out2, "--input", input, "--log-level", "warn", NULL}), 0);
+    _cleanup_free_ char *input = xasprintf("text=%s", made), *out2 = fs_join(f->dir, "out2"),
+                        *copied = fs_join(out2, "copy/b.txt");
+    assert_int_equal(by_hand(f, &take,
+                             (char *[]){"take", "--config", f->config, "--output", out2, "--input", input,
+                                        "--log-level", "warn", NULL}),
+                     0);
     assert_true(fs_exists(copied));
     /* The input describes itself: an altered file is found. */
     write_text(made, "a.txt", "altered");
-    assert_int_equal(by_hand(f, &take, (char *[]){"take", "--config", f->config, "--output", out2, "--input", input, NULL}), EXITCODE_NOINPUT);
-    assert_int_equal(by_hand(f, &take, (char *[]){"take", "--config", f->config, "--output", out2, NULL}), EXITCODE_USAGE);
+    assert_int_equal(by_hand(f, &take,
+                             (char *[]){"take", "--config", f->config, "--output", out2, "--input", input,
+                                        NULL}),
+                     EXITCODE_NOINPUT);
+    assert_int_equal(by_hand(f, &take, (char *[]){"take", "--config", f->config, "--output", out2, NULL}),
+                     EXITCODE_USAGE);
     assert_int_equal(by_hand(f, &make, (char *[]){"make", "--config", f->config, NULL}), EXITCODE_USAGE);
     assert_int_equal(by_hand(f, &make, (char *[]){"make", "--confg", f->config, NULL}), EXITCODE_USAGE);
     assert_int_equal(by_hand(f, &make, (char *[]){"make", "--help", NULL}), 0);

@@ -10,10 +10,10 @@
 #include "common/base/fs.h"
 #include "stages/table/table.h"
 
-#define ok(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, err.msg);                                                    \
+#define ok(call)                                \
+    do {                                        \
+        if ((call) < 0)                         \
+            fail_msg("%s: %s", #call, err.msg); \
     } while (0)
 
 /* A mounted secret, a readable scratch, and a locked table `x`. */
@@ -33,8 +33,10 @@ static int setup(void **state)
     ok(fs_mkdir_p(f->scratch, &err));
     ok(fs_mkdir_p(secrets, &err));
     ok(fs_write_atomic(f->secret, "hunter2\n", 8, &err));
-    ok(table_open(&(struct table_config){.scratch = f->scratch, .memory_bytes = 256 << 20, .threads = 1}, &f->table, &err));
-    ok(table_exec(f->table, &err, "CREATE TABLE x AS SELECT range AS a, 'u' || range AS \"user\" FROM range(10)"));
+    ok(table_open(&(struct table_config){.scratch = f->scratch, .memory_bytes = 256 << 20, .threads = 1},
+                  &f->table, &err));
+    ok(table_exec(f->table, &err,
+                  "CREATE TABLE x AS SELECT range AS a, 'u' || range AS \"user\" FROM range(10)"));
     ok(table_lock(f->table, &err));
     *state = f;
     return 0;
@@ -186,9 +188,11 @@ static void test_texts(void **state)
         struct err err = ERR_INIT;
         bool accepted = check(f->table, cases[i].kind, cases[i].sql, &err) == 0;
         if (accepted != cases[i].accepted)
-            fail_msg("\"%s\": expected %s, found %s %s", cases[i].sql, cases[i].accepted ? "accepted" : "refused", accepted ? "accepted" : "refused", err.msg);
+            fail_msg("\"%s\": expected %s, found %s %s", cases[i].sql,
+                     cases[i].accepted ? "accepted" : "refused", accepted ? "accepted" : "refused", err.msg);
         if (!accepted && (err_exit_code(&err) != EXITCODE_CONFIG || !err.msg[0]))
-            fail_msg("\"%s\": expected exit 78 and a message, found %d \"%s\"", cases[i].sql, err_exit_code(&err), err.msg);
+            fail_msg("\"%s\": expected exit 78 and a message, found %d \"%s\"", cases[i].sql,
+                     err_exit_code(&err), err.msg);
     }
 }
 

@@ -12,10 +12,10 @@
 #include "common/base/json.h"
 #include "stages/table/table.h"
 
-#define ok(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) < 0)                                                                            \
-            fail_msg("%s: %s", #call, err.msg);                                                    \
+#define ok(call)                                \
+    do {                                        \
+        if ((call) < 0)                         \
+            fail_msg("%s: %s", #call, err.msg); \
     } while (0)
 
 static char *scratch;
@@ -41,7 +41,12 @@ static struct table *open_table(int threads, int64_t deadline_ms, bool (*stop)(v
 {
     struct err err = ERR_INIT;
     struct table *t = NULL;
-    ok(table_open(&(struct table_config){.scratch = scratch, .memory_bytes = 512 << 20, .threads = threads, .deadline_ms = deadline_ms, .stop = stop}, &t, &err));
+    ok(table_open(&(struct table_config){.scratch = scratch,
+                                         .memory_bytes = 512 << 20,
+                                         .threads = threads,
+                                         .deadline_ms = deadline_ms,
+                                         .stop = stop},
+                  &t, &err));
     return t;
 }
 
@@ -103,7 +108,8 @@ static int look(void *ctx, const struct column_batch *batch, struct err *err)
         const struct column *c = &batch->columns[2];
         char expect[32];
         int n = snprintf(expect, sizeof expect, "row %" PRId64, key);
-        if (c->offsets[i + 1] - c->offsets[i] != (uint32_t)n || memcmp(c->text + c->offsets[i], expect, (size_t)n) != 0)
+        if (c->offsets[i + 1] - c->offsets[i] != (uint32_t)n ||
+            memcmp(c->text + c->offsets[i], expect, (size_t)n) != 0)
             return err_set(err, ERR_TERMINAL, "text of row %" PRId64 " is wrong", key);
     }
     s->sum += block;
@@ -120,10 +126,13 @@ static void test_stream_is_ordered_and_equal_at_1_2_5_threads(void **state)
     for (size_t k = 0; k < ARRAY_SIZE(threads); k++) {
         struct err err = ERR_INIT;
         _cleanup_table_ struct table *t = open_table(threads[k], 0, NULL);
-        ok(table_exec(t, &err, "CREATE TABLE x AS SELECT range AS a, CASE WHEN range %% 7 = 0 THEN NULL ELSE sin(range) END AS b FROM range(300000) ORDER BY hash(range)"));
+        ok(table_exec(
+            t, &err,
+            "CREATE TABLE x AS SELECT range AS a, CASE WHEN range %% 7 = 0 THEN NULL ELSE sin(range) END AS b FROM range(300000) ORDER BY hash(range)"));
         struct seen seen = {0};
         static const enum column_type types[] = {COLUMN_I64, COLUMN_F64, COLUMN_STR};
-        ok(table_stream(t, "SELECT a, b, 'row ' || a FROM x ORDER BY a -- comment", types, 3, look, &seen, &err));
+        ok(table_stream(t, "SELECT a, b, 'row ' || a FROM x ORDER BY a -- comment", types, 3, look, &seen,
+                        &err));
         assert_int_equal(seen.rows, 300000);
         assert_int_equal(seen.batches, 5);
         if (k == 0)
@@ -146,7 +155,8 @@ static void test_callback_ends_the_stream(void **state)
     struct err err = ERR_INIT;
     _cleanup_table_ struct table *t = open_table(2, 0, NULL);
     int calls = 0;
-    assert_true(table_stream(t, "SELECT range FROM range(1000000)", &(enum column_type){COLUMN_I64}, 1, stop_at_once, &calls, &err) < 0);
+    assert_true(table_stream(t, "SELECT range FROM range(1000000)", &(enum column_type){COLUMN_I64}, 1,
+                             stop_at_once, &calls, &err) < 0);
     assert_string_equal(err.msg, "enough");
     assert_int_equal(calls, 1);
     err_clear(&err);
@@ -201,7 +211,8 @@ static void test_describe_and_quotes(void **state)
     ok(table_describe(t, name, &columns, &err));
     _cleanup_buf_ struct buf text = BUF_INIT(1000);
     ok(json_canonical(columns, &text, &err));
-    assert_string_equal(text.data, "[{\"name\":\"x y\",\"type\":\"INTEGER\"},{\"name\":\"t\",\"type\":\"TIMESTAMP\"}]");
+    assert_string_equal(text.data,
+                        "[{\"name\":\"x y\",\"type\":\"INTEGER\"},{\"name\":\"t\",\"type\":\"TIMESTAMP\"}]");
 }
 
 int main(void)
