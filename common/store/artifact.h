@@ -54,7 +54,7 @@ int artifact_publish_copy(struct store *s, const char *prefix, const char *dir, 
 int artifact_load(struct store *s, const char *prefix, const char *expect_digest, struct artifact **ret,
                   struct err *err);
 /* Brings all files (or those whose name starts with only_prefix) into `dir`, every one verified by digest; on file:// stores
- * symbolic links to the verified files. All files: then manifest.json comes too. A file that is gone or altered: exit 66, reason artifact-missing. */
+ * hard links to the verified, read-only files where the file system allows, else copies. All files: then manifest.json comes too. A file that is gone or altered: exit 66, reason artifact-missing. */
 int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix,
                    const char *dir, struct err *err);
 /* The manifest of a directory that artifact_fetch() filled (or a hand-run stage wrote); its files are not looked at. */

@@ -199,10 +199,6 @@ int file_put(struct store *s, const char *key, const void *data, size_t len, enu
 static int take_file(struct store *s, const char *key, const char *path, struct err *err)
 {
     struct file_store *f = file_store_of(s);
-    struct stat link;
-    if (lstat(path, &link) == 0 &&
-        S_ISLNK(link.st_mode)) /* somebody else's file: the store wants one of its own */
-        return 1;
     char name[17];
     random_name(name, 16);
     _cleanup_free_ char *dir = temporary_directory(f);
