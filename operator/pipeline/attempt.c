@@ -259,14 +259,19 @@ static void retry_later(struct planning *pl, size_t step, int64_t index, struct 
 {
     const struct step *def = &pl->pipeline->steps[step];
     int n = class_ == FAIL_NONE ? item->uncharged : item->charged[class_];
-    int64_t wait = class_ == FAIL_PREEMPTION
-                       ? RETRY_PREEMPTION_MS
+    int64_t wait = class_ == FAIL_PREEMPTION ? RETRY_PREEMPTION_MS
+                   : class_ == FAIL_NONE && n <= 1
+                       ? 0 /* nothing is known to be wrong: it was lost, not refused */
                        : retry_backoff_ms(def->retry.backoff_ms, def->retry.max_backoff_ms, n, pl->run->uid,
                                           def->name, index, item->attempt);
     item->state = STATE_RETRYING;
     item->retry_at_ms = pl->now_ms + wait;
-    (void)item_status_explain(item, v->reason, "attempt %d: %s; tried again in %lld s", item->attempt,
-                              v->message, (long long)((wait + 999) / 1000));
+    if (wait == 0)
+        (void)item_status_explain(item, v->reason, "attempt %d: %s; tried again at once", item->attempt,
+                                  v->message);
+    else
+        (void)item_status_explain(item, v->reason, "attempt %d: %s; tried again in %lld s", item->attempt,
+                                  v->message, (long long)((wait + 999) / 1000));
 }
 
 static void fail_for_good(struct planning *pl, struct item_status *item, const struct verdict *v)

@@ -279,8 +279,9 @@ static void a_lost_result_is_uncharged_three_times(void **state)
     for (int n = 1; n <= 3; n++) {
         world_attempt(&w, "a", 0)->a.gone = true;
         world_plan(&w);
-        assert_state(&w, "a", 0, STATE_RETRYING);
-        world_wait(&w, 300000);
+        assert_state(&w, "a", 0, n == 1 ? STATE_RUNNING : STATE_RETRYING); /* the first time at once */
+        if (n > 1)
+            world_wait(&w, 300000);
         assert_attempt(&w, "a", 0, n + 1);
     }
     assert_int_equal(world_item(&w, "a", 0)->charged[FAIL_INFRASTRUCTURE], 0);
