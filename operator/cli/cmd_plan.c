@@ -66,12 +66,19 @@ static void release(struct options *o)
     cli_list_release(&o->secrets);
 }
 
-/* The newest run of the pipeline, for what its steps gave; none is fine. */
-static struct record *newest_run(const char *store_url, const char *pipeline)
+/* The newest run of the pipeline that succeeded, for what its steps gave; none is fine. */
+static struct record *newest_success(const char *state_dir, const char *pipeline)
 {
+    _cleanup_record_list_ struct record_list l = {0};
     struct record *r = NULL;
     struct err ignored = ERR_INIT;
-    return record_find(store_url, NULL, pipeline, &r, &ignored) < 0 ? NULL : r;
+    if (record_list(state_dir, NULL, pipeline, &l, &ignored) < 0)
+        return NULL;
+    for (size_t i = 0; i < l.n; i++) {
+        if (strcmp(l.items[i].phase, run_phase_name(PHASE_SUCCEEDED)) == 0)
+            return record_load(state_dir, l.items[i].uid, &r, &ignored) < 0 ? NULL : r;
+    }
+    return NULL;
 }
 
 static int expect(const struct options *o, const struct manifest *m, const struct run_spec *spec,
@@ -85,7 +92,7 @@ static int expect(const struct options *o, const struct manifest *m, const struc
     if (location_resolve(m->pipeline, o->store, o->registry, NULL, &l, &no_store) == 0) {
         if (cachefile_look(l.state_dir, m->pipeline->name, &cache, err) < 0)
             return -1;
-        found = newest_run(location_url(l.store), m->pipeline->name);
+        found = newest_success(l.state_dir, m->pipeline->name);
     }
     _cleanup_record_ struct record *previous = found;
     return expectation(m->pipeline, spec, po, cache ? cachefile_entries(cache) : NULL,

@@ -163,10 +163,6 @@ void describe_failure(const struct record *r, const cJSON *run, struct buf *out)
 {
     const cJSON *s;
     const char *failed = NULL;
-    bool stopped = r->status.phase == PHASE_STOPPED;
-    if (*text_of(run, "message"))
-        (void)buf_addf(out, "run %s %s: %s\n", r->spec.name, stopped ? "was stopped" : "failed",
-                       text_of(run, "message"));
     cJSON_ArrayForEach(s, cJSON_GetObjectItemCaseSensitive(run, "steps"))
     {
         if (strcmp(text_of(s, "state"), "Failed") != 0)
@@ -174,6 +170,9 @@ void describe_failure(const struct record *r, const cJSON *run, struct buf *out)
         add_failed_step(r, s, out);
         failed = failed ? failed : text_of(s, "name");
     }
+    if (!failed) /* else the run's message repeats the step's */
+        (void)buf_addf(out, "run %s %s: %s\n", r->spec.name,
+                       r->status.phase == PHASE_STOPPED ? "was stopped" : "failed", text_of(run, "message"));
     (void)buf_addf(out, "  go on:    trainyard run --resume %s", r->spec.name);
     add_store_option(r, out);
     (void)buf_addc(out, '\n');

@@ -225,15 +225,21 @@ static bool only_approval_helps(const struct runner *r)
     return awaits;
 }
 
+static struct ui_view view_of(const struct runner *r)
+{
+    return (struct ui_view){.pipeline = r->record->pipeline,
+                            .run = &r->record->spec,
+                            .status = &r->record->status,
+                            .progress = r->progress,
+                            .now_ms = now_ms(),
+                            .notice = r->notice};
+}
+
 static void draw(struct runner *r)
 {
-    r->drawn_ms = now_ms();
-    ui_update(r->options->ui, &(struct ui_view){.pipeline = r->record->pipeline,
-                                                .run = &r->record->spec,
-                                                .status = &r->record->status,
-                                                .progress = r->progress,
-                                                .now_ms = r->drawn_ms,
-                                                .notice = r->notice});
+    struct ui_view view = view_of(r);
+    r->drawn_ms = view.now_ms;
+    ui_update(r->options->ui, &view);
 }
 
 static int64_t until(int64_t at_ms, int64_t now, int64_t most)
@@ -335,6 +341,8 @@ int runner_run(struct record *record, const struct runner_options *options, enum
     bool done = false;
     (void)sigprocmask(SIG_SETMASK, NULL, &before);
     int result = runner_init(&r, &before, err);
+    struct ui_view view = view_of(&r);
+    ui_begin(options->ui, &view);
     while (result == 0 && !done)
         result = iterate(&r, &done, ret, err);
     runner_release(&r, &before);

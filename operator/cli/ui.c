@@ -25,8 +25,7 @@ struct ui {
     unsigned frame_lines; /* of the frame on the screen */
     struct told **told;   /* per step, per item */
     size_t *n_told, n_steps;
-    enum run_phase phase;
-    bool started;
+    enum run_phase phase; /* last told */
 };
 
 static bool locale_is_utf8(void)
@@ -142,7 +141,7 @@ static void draw(struct ui *ui, const struct ui_view *view)
 static struct told *told_of(struct ui *ui, const struct run_status *status, size_t step)
 {
     const struct step_status *s = &status->steps[step];
-    if (!ui->told) {
+    if (!ui->told) { /* the first time that the steps are known */
         ui->n_steps = status->n_steps;
         ui->told = xcalloc(ui->n_steps + 1, sizeof *ui->told);
         ui->n_told = xcalloc(ui->n_steps + 1, sizeof *ui->n_told);
@@ -241,17 +240,36 @@ static void tell_changes(struct ui *ui, const struct ui_view *v)
     }
 }
 
+void ui_begin(struct ui *ui, const struct ui_view *view)
+{
+    const struct run_status *status = view->status;
+    size_t done = 0;
+    if (ui->mode != UI_PLAIN)
+        return;
+    for (size_t k = 0; k < status->n_steps; k++) {
+        struct told *told = told_of(ui, status, k);
+        for (size_t i = 0; i < status->steps[k].n_items; i++) {
+            told[i].state = status->steps[k].items[i].state;
+            told[i].attempt = status->steps[k].items[i].attempt;
+        }
+        done += step_state_finished(status->steps[k].state);
+    }
+    if (status->n_steps == 0)
+        ui_say(ui, view->now_ms, "run %s begins", view->run->name);
+    else
+        ui_say(ui, view->now_ms, "run %s goes on: %zu of %zu steps have ended", view->run->name, done,
+               status->n_steps);
+    ui->phase = PHASE_RUNNING;
+}
+
 void ui_update(struct ui *ui, const struct ui_view *view)
 {
-    if (ui->mode == UI_LIVE) {
+    if (ui->mode == UI_LIVE)
         draw(ui, view);
-        return;
-    }
-    if (ui->mode == UI_SILENT)
+    if (ui->mode != UI_PLAIN)
         return;
     tell_changes(ui, view);
-    if (!ui->started || view->status->phase != ui->phase)
+    if (view->status->phase != ui->phase)
         ui_say(ui, view->now_ms, "run %s: %s", view->run->name, run_phase_name(view->status->phase));
     ui->phase = view->status->phase;
-    ui->started = true;
 }

@@ -60,6 +60,8 @@ struct ui *ui_free(struct ui *ui); /* leaves the last frame standing */
 enum ui_mode ui_mode(const struct ui *ui);
 /* Says something between frames. */
 void ui_say(struct ui *ui, int64_t now_ms, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Before the first change: what a resumed run has behind it is known and not told line by line. */
+void ui_begin(struct ui *ui, const struct ui_view *view);
 /* After each change of the status, and from time to time: draws, or prints lines for what has changed since the last call. */
 void ui_update(struct ui *ui, const struct ui_view *view);
 /* Milliseconds until the next ui_update() is wanted; -1: only after changes. */
