@@ -223,6 +223,7 @@ struct listing {
     struct fs_list list;
     size_t names_capacity, sizes_capacity;
     const char *root;
+    bool follow; /* a link to a regular file counts as that file */
 };
 
 static int list_entry(struct listing *l, const char *relative, const struct stat *st, struct err *err)
@@ -258,6 +259,11 @@ static int list_at(struct listing *l, int parent, const char *name, const char *
         struct stat st;
         if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             return err_errno(err, errno, "cannot look at %s/%s", l->root, child);
+        if (l->follow && S_ISLNK(st.st_mode)) {
+            struct stat target;
+            if (fstatat(dirfd(dir), e->d_name, &target, 0) == 0 && S_ISREG(target.st_mode))
+                st = target;
+        }
         int r = S_ISDIR(st.st_mode) ? list_at(l, dirfd(dir), e->d_name, child, depth + 1, err)
                                     : list_entry(l, child, &st, err);
         if (r < 0)
@@ -290,9 +296,9 @@ static void sort_list(struct fs_list *list)
     }
 }
 
-int fs_list_tree(const char *dir, struct fs_list *ret, struct err *err)
+static int list_tree(const char *dir, bool follow, struct fs_list *ret, struct err *err)
 {
-    struct listing l = {.root = dir};
+    struct listing l = {.root = dir, .follow = follow};
     if (list_at(&l, AT_FDCWD, dir, "", 0, err) < 0) {
         fs_list_release(&l.list);
         return -1;
@@ -301,6 +307,16 @@ int fs_list_tree(const char *dir, struct fs_list *ret, struct err *err)
         sort_list(&l.list);
     *ret = l.list;
     return 0;
+}
+
+int fs_list_tree(const char *dir, struct fs_list *ret, struct err *err)
+{
+    return list_tree(dir, false, ret, err);
+}
+
+int fs_list_inputs(const char *dir, struct fs_list *ret, struct err *err)
+{
+    return list_tree(dir, true, ret, err);
 }
 
 void fs_list_release(struct fs_list *list)

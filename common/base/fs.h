@@ -29,6 +29,8 @@ struct fs_list {
     size_t n;
 };
 int fs_list_tree(const char *dir, struct fs_list *ret, struct err *err);
+/* The same for a stage's inputs, where a symbolic link to a regular file (a local store's) counts as that file. */
+int fs_list_inputs(const char *dir, struct fs_list *ret, struct err *err);
 void fs_list_release(struct fs_list *list);
 #define _cleanup_fs_list_ CLEANUP(fs_list_release)
 /* A fresh directory "<parent>/<prefix>-XXXXXX"; caller frees the path and removes the tree. */

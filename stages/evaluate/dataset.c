@@ -47,7 +47,7 @@ static int create_view(struct dataset *d, struct err *err)
 {
     _cleanup_free_ char *heldout = fs_join(d->config.features, "heldout");
     struct fs_list files = {0};
-    if (fs_list_tree(heldout, &files, err) < 0)
+    if (fs_list_inputs(heldout, &files, err) < 0)
         return err_wrap(err, "the held-out rows of the features");
     _cleanup_buf_ struct buf list = BUF_INIT(SQL_BYTES);
     size_t n = 0;

@@ -202,7 +202,7 @@ static int list_files(const char *snapshot, struct buf *ret, struct err *err)
     if (!fs_exists(data))
         return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "snapshot-empty",
                         "%s: no such directory; expected a snapshot with data/*.parquet", data);
-    if (fs_list_tree(data, &files, err) < 0)
+    if (fs_list_inputs(data, &files, err) < 0)
         return err_wrap(err, "the snapshot's data");
     size_t n = 0;
     for (size_t i = 0; i < files.n; i++) {

@@ -136,7 +136,7 @@ int shard_list_open(const char *dir, struct shard_list *ret, struct err *err)
 {
     struct fs_list files = {0};
     struct shard_list list = {0};
-    if (fs_list_tree(dir, &files, err) < 0)
+    if (fs_list_inputs(dir, &files, err) < 0)
         return -1;
     list.paths = xcalloc(files.n + 1, sizeof *list.paths);
     list.rows = xcalloc(files.n + 1, sizeof *list.rows);
