@@ -11,6 +11,7 @@
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "stages/featurize/numericfit.h"
+#include "stages/featurize/vocabularyfit.h"
 
 enum { STATEMENT_BYTES = 4 * 1024 * 1024, CARRY_VALUES_MAX = 65536 };
 
@@ -76,31 +77,29 @@ static int raw_types(struct fit *f, struct err *err)
 static int add_values(void *ctx, const struct column_batch *b, struct err *err)
 {
     (void)err;
-    struct vocabulary *v = ctx;
     const struct column *c = &b->columns[0];
-    for (size_t i = 0; i < b->n_rows; i++) {
-        if (c->type == COLUMN_I64)
-            vocabulary_add_i64(v, c->i64[i]);
-        else
-            vocabulary_add_text(v, c->text + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
-    }
+    for (size_t i = 0; i < b->n_rows; i++)
+        vocabulary_add_text(ctx, c->text + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
     return 0;
 }
 
-static int fit_vocabulary(struct fit *f, size_t i, struct err *err)
+static int fit_vocabularies(struct fit *f, struct err *err)
 {
-    const struct config_feature *c = &f->config->features[i];
-    /* Integer counts of the engine are exact, whatever its threads. */
-    _cleanup_free_ char *sql =
-        xasprintf("SELECT v FROM (SELECT CAST((%s\n) AS %s) AS v, count(*) AS n FROM " SOURCE_TRAIN
-                  " GROUP BY v) WHERE v IS NOT NULL AND n >= %" PRId64
-                  " ORDER BY n DESC, v ASC LIMIT %" PRId64,
-                  f->sql[i], f->types[i] == COLUMN_I64 ? "BIGINT" : "VARCHAR", c->min_count, c->max_size);
-    f->vocabularies[i] = vocabulary_new(f->types[i], (int32_t)(1 + c->oov_buckets));
-    if (table_stream(f->s->table, sql, &f->types[i], 1, add_values, f->vocabularies[i], err) < 0 ||
-        vocabulary_finish(f->vocabularies[i], err) < 0)
-        return err_wrap(err, "feature '%s': vocabulary", c->name);
-    return 0;
+    size_t n = 0;
+    _cleanup_free_ struct vocabularyfit *fits = xcalloc(f->config->n_features, sizeof *fits);
+    for (size_t i = 0; i < f->config->n_features; i++) {
+        const struct config_feature *c = &f->config->features[i];
+        if (!c->vocabulary)
+            continue;
+        f->vocabularies[i] = vocabulary_new(f->types[i], (int32_t)(1 + c->oov_buckets));
+        fits[n++] = (struct vocabularyfit){.name = c->name,
+                                           .sql = f->sql[i],
+                                           .type = f->types[i],
+                                           .min_count = c->min_count,
+                                           .max_size = c->max_size,
+                                           .vocabulary = f->vocabularies[i]};
+    }
+    return vocabularyfit_run(f->s->table, SOURCE_TRAIN, fits, n, err);
 }
 
 static int fit_carry(struct fit *f, struct fit_carry *ret, struct err *err)
@@ -451,10 +450,8 @@ static int fit_all(struct fit *f, const char *output, struct fit_carry *carry, s
 {
     if (raw_expressions(f, err) < 0 || raw_types(f, err) < 0)
         return -1;
-    for (size_t i = 0; i < f->config->n_features; i++) {
-        if (f->config->features[i].vocabulary && fit_vocabulary(f, i, err) < 0)
-            return -1;
-    }
+    if (fit_vocabularies(f, err) < 0)
+        return -1;
     if (fit_numeric(f, err) < 0 || fit_carry(f, carry, err) < 0 || write_vocabularies(f, output, err) < 0)
         return -1;
     return write_document(f, carry, output, err);

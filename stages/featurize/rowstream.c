@@ -1,15 +1,24 @@
 /* Streams of transformed rows: see rowstream.h. */
 #include "stages/featurize/rowstream.h"
 
+#include <string.h>
+
 #include "common/base/alloc.h"
 #include "stages/table/rawcolumns.h"
 
-enum { EXTRA_ROW_KEY, EXTRA_LABEL, EXTRA_WEIGHT, EXTRA_GROUP, EXTRA_CARRY /* and what follows */ };
+enum {
+    EXTRA_ROW_KEY,
+    EXTRA_LABEL,
+    EXTRA_WEIGHT,
+    EXTRA_GROUP,
+    EXTRA_CARRY /* and what follows, for carry columns that no feature takes */
+};
 
 struct run {
     const struct rowstream *s;
     const struct column_batch *in;
     size_t n_raw;
+    size_t *carry_at; /* column of each carry in the batch: a raw one where a feature takes the same column */
     struct rowbatch out;
     int (*each)(void *ctx, const struct rowbatch *batch, struct err *err);
     void *ctx;
@@ -37,7 +46,7 @@ static void transform_part(void *ctx, size_t first, size_t n, int thread)
         r->out.group[row] = extra[EXTRA_GROUP].i64[row];
         for (size_t k = 0; k < r->out.n_carry; k++)
             r->out.carry[row * r->out.n_carry + k] =
-                carry_code(r->s->carry->dictionaries[k], &extra[EXTRA_CARRY + k], row);
+                carry_code(r->s->carry->dictionaries[k], &r->in->columns[r->carry_at[k]], row);
     }
 }
 
@@ -53,6 +62,17 @@ static int transform_batch(void *ctx, const struct column_batch *in, struct err 
     return r->each(r->ctx, &r->out, err);
 }
 
+static void run_init(struct run *r, size_t n_carry)
+{
+    r->out.n_carry = n_carry;
+    r->out.label = xcalloc(TABLE_BATCH_ROWS, sizeof *r->out.label);
+    r->out.weight = xcalloc(TABLE_BATCH_ROWS, sizeof *r->out.weight);
+    r->out.group = xcalloc(TABLE_BATCH_ROWS, sizeof *r->out.group);
+    r->out.row_key = xcalloc(TABLE_BATCH_ROWS, sizeof *r->out.row_key);
+    r->out.carry = xcalloc(TABLE_BATCH_ROWS * n_carry + 1, sizeof *r->out.carry);
+    r->carry_at = xcalloc(n_carry + 1, sizeof *r->carry_at);
+}
+
 static void run_release(struct run *r)
 {
     featurebatch_release(&r->out.features);
@@ -61,36 +81,47 @@ static void run_release(struct run *r)
     free(r->out.group);
     free(r->out.row_key);
     free(r->out.carry);
+    free(r->carry_at);
+}
+
+/* The raw column that is this column as text already; n_raw if none is. */
+static size_t raw_of(const struct featurespec *spec, const char *quoted)
+{
+    size_t n, i = 0;
+    const struct featurespec_raw *raw = featurespec_raw(spec, &n);
+    while (i < n && (raw[i].type != COLUMN_STR || strcmp(raw[i].sql, quoted) != 0))
+        i++;
+    return i;
 }
 
 int rowstream_run(const struct rowstream *s,
                   int (*each)(void *ctx, const struct rowbatch *batch, struct err *err), void *ctx,
                   struct err *err)
 {
-    const struct config_names *carry = &s->source->config->carry;
-    size_t n_extra = EXTRA_CARRY + carry->n;
-    struct rawcolumns_extra *extra = xcalloc(n_extra, sizeof *extra);
+    const struct source *source = s->source;
+    const struct config_names *carry = &source->config->carry;
+    size_t n_extra = EXTRA_CARRY;
+    struct run r = {.s = s, .each = each, .ctx = ctx};
+    struct rawcolumns_extra *extra = xcalloc(EXTRA_CARRY + carry->n, sizeof *extra);
     char **quoted = xcalloc(carry->n + 1, sizeof *quoted);
-    extra[EXTRA_ROW_KEY] = (struct rawcolumns_extra){"row_key", s->source->row_key_sql, COLUMN_I64};
+    (void)featurespec_raw(s->spec, &r.n_raw);
+    run_init(&r, carry->n);
+    extra[EXTRA_ROW_KEY] = (struct rawcolumns_extra){"row_key", source->row_key_sql, COLUMN_I64};
     extra[EXTRA_LABEL] =
-        (struct rawcolumns_extra){"label", s->source->label_sql ? s->source->label_sql : "0", COLUMN_F64};
+        (struct rawcolumns_extra){"label", source->label_sql ? source->label_sql : "0", COLUMN_F64};
     extra[EXTRA_WEIGHT] =
-        (struct rawcolumns_extra){"weight", s->source->weight_sql ? s->source->weight_sql : "1", COLUMN_F64};
+        (struct rawcolumns_extra){"weight", source->weight_sql ? source->weight_sql : "1", COLUMN_F64};
     extra[EXTRA_GROUP] =
-        (struct rawcolumns_extra){"group", s->source->group_sql ? s->source->group_sql : "0", COLUMN_I64};
+        (struct rawcolumns_extra){"group", source->group_sql ? source->group_sql : "0", COLUMN_I64};
     for (size_t i = 0; i < carry->n; i++) {
         quoted[i] = table_quote_ident(carry->items[i]);
-        extra[EXTRA_CARRY + i] = (struct rawcolumns_extra){carry->items[i], quoted[i], COLUMN_STR};
+        r.carry_at[i] = raw_of(s->spec, quoted[i]);
+        if (r.carry_at[i] < r.n_raw)
+            continue;
+        r.carry_at[i] = r.n_raw + n_extra;
+        extra[n_extra++] = (struct rawcolumns_extra){carry->items[i], quoted[i], COLUMN_STR};
     }
-    struct run r = {.s = s, .each = each, .ctx = ctx};
-    (void)featurespec_raw(s->spec, &r.n_raw);
-    r.out.n_carry = carry->n;
-    r.out.label = xcalloc(TABLE_BATCH_ROWS, sizeof *r.out.label);
-    r.out.weight = xcalloc(TABLE_BATCH_ROWS, sizeof *r.out.weight);
-    r.out.group = xcalloc(TABLE_BATCH_ROWS, sizeof *r.out.group);
-    r.out.row_key = xcalloc(TABLE_BATCH_ROWS, sizeof *r.out.row_key);
-    r.out.carry = xcalloc(TABLE_BATCH_ROWS * carry->n + 1, sizeof *r.out.carry);
-    int result = rawcolumns_stream(s->source->table, s->spec, false, s->relation, s->order_by, extra, n_extra,
+    int result = rawcolumns_stream(source->table, s->spec, false, s->relation, s->order_by, extra, n_extra,
                                    transform_batch, &r, err);
     run_release(&r);
     for (size_t i = 0; i < carry->n; i++)

@@ -110,58 +110,62 @@ static int by_column(struct source *s, char **ret, struct err *err)
 /* Groups that lie on both sides of a boundary, with the split of their newest rows, in trainyard_straddlers. */
 static int find_straddlers(struct source *s, const char *split, int64_t *ret, struct err *err)
 {
-    const char *g = s->group_sql;
     *ret = 0;
-    if (!g || s->config->split.by == SPLIT_HASH || s->config->split.by == SPLIT_FOLDS)
+    if (!s->group_sql || s->config->split.by == SPLIT_HASH || s->config->split.by == SPLIT_FOLDS)
         return 0;
-    /* Looked up from the smaller side: most groups lie in training as a whole. */
     if (table_exec(s->table, err,
-                   "CREATE TEMP TABLE trainyard_both AS SELECT DISTINCT %s AS g FROM " SOURCE_ALL
-                   " WHERE %s = 0 AND %s IN (SELECT %s FROM " SOURCE_ALL " WHERE %s > 0) "
-                   "UNION SELECT DISTINCT %s FROM " SOURCE_ALL
-                   " WHERE %s = 1 AND %s IN (SELECT %s FROM " SOURCE_ALL " WHERE %s = 2)",
-                   g, split, g, g, split, g, split, g, g, split) < 0)
+                   "CREATE TEMP TABLE trainyard_straddlers AS SELECT g, max(split) AS split FROM "
+                   "(SELECT %s AS g, %s AS split FROM " SOURCE_ALL
+                   ") GROUP BY g HAVING min(split) <> max(split)",
+                   s->group_sql, split) < 0 ||
+        table_query_int(s->table, ret, NULL, err, "SELECT count(*) FROM trainyard_straddlers") < 0)
         return -1;
-    if (table_query_int(s->table, ret, NULL, err, "SELECT count(*) FROM trainyard_both") < 0 || *ret == 0)
-        return err_is_set(err) ? -1 : 0;
-    if (s->config->split.by == SPLIT_COLUMN)
+    if (*ret > 0 && s->config->split.by == SPLIT_COLUMN)
         return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split",
                         "featurize.split.column '%s' tears %" PRId64
                         " groups of '%s' apart: a group must lie in one split",
                         s->config->split.column, *ret, s->config->group);
-    return table_exec(
-        s->table, err,
-        "CREATE TEMP TABLE trainyard_straddlers AS SELECT %s AS g, max(%s) AS split FROM " SOURCE_ALL
-        " WHERE %s IN (SELECT g FROM trainyard_both) GROUP BY 1",
-        g, split, g);
+    return 0;
 }
 
-static int create_views(struct source *s, const char *split, int64_t straddlers, struct err *err)
+/* A group's own split goes before that of its rows. */
+static char *with_straddlers(const struct source *s, const char *split, int64_t straddlers)
 {
-    if (straddlers == 0) {
-        if (table_exec(s->table, err,
-                       "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL " WHERE %s = 0",
-                       split) < 0)
-            return -1;
-        _cleanup_free_ char *name = xasprintf("CASE %s WHEN 1 THEN 'validation' ELSE 'test' END", split);
-        return table_exec(s->table, err,
-                          "CREATE TEMP VIEW " SOURCE_HELDOUT
-                          " AS SELECT *, %s AS trainyard_split FROM " SOURCE_ALL " WHERE %s > 0",
-                          name, split);
-    }
-    const char *g = s->group_sql;
+    if (straddlers == 0)
+        return xstrdup(split);
+    return xasprintf("CASE WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 2) THEN 2 "
+                     "WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 1) THEN 1 ELSE %s END",
+                     s->group_sql, s->group_sql, split);
+}
+
+static int create_views(struct source *s, const char *split, struct err *err)
+{
     if (table_exec(s->table, err,
-                   "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL
-                   " WHERE %s = 0 AND %s NOT IN (SELECT g FROM trainyard_straddlers)",
-                   split, g) < 0)
+                   "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL " WHERE %s = 0",
+                   split) < 0)
         return -1;
-    return table_exec(
-        s->table, err,
-        "CREATE TEMP VIEW " SOURCE_HELDOUT
-        " AS SELECT *, CASE WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 2) THEN 'test' "
-        "WHEN %s IN (SELECT g FROM trainyard_straddlers WHERE split = 1) THEN 'validation' WHEN %s = 1 THEN 'validation' ELSE 'test' END AS trainyard_split FROM " SOURCE_ALL
-        " WHERE %s > 0 OR %s IN (SELECT g FROM trainyard_straddlers)",
-        g, g, split, split, g);
+    _cleanup_free_ char *name = xasprintf("CASE %s WHEN 1 THEN 'validation' ELSE 'test' END", split);
+    return table_exec(s->table, err,
+                      "CREATE TEMP VIEW " SOURCE_HELDOUT
+                      " AS SELECT *, %s AS trainyard_split FROM " SOURCE_ALL " WHERE %s > 0",
+                      name, split);
+}
+
+static int count_rows(struct source *s, const char *split, struct err *err)
+{
+    int64_t n[4];
+    _cleanup_free_ char *sql = xasprintf(
+        "SELECT count(*) FILTER (split = 0), count(*) FILTER (split = 1), count(*) FILTER (split = 2), "
+        "max(t) FILTER (split = 0) FROM (SELECT %s AS split, %s AS t FROM " SOURCE_ALL ")",
+        split, s->time_sql ? s->time_sql : "CAST(NULL AS BIGINT)");
+    if (source_numbers(s, sql, n, 4, err) < 0)
+        return err_wrap(err, "counting the rows of the splits");
+    s->train_rows = n[0];
+    s->validation_rows = n[1];
+    s->test_rows = n[2];
+    s->has_newest_train_time = s->time_sql && n[0] > 0;
+    s->newest_train_time = n[3];
+    return 0;
 }
 
 static int expect_rows(const struct source *s, struct err *err)
@@ -203,21 +207,10 @@ int split_make(struct source *s, struct err *err)
             return -1;
         break;
     }
-    if (find_straddlers(s, split, &straddlers, err) < 0 || create_views(s, split, straddlers, err) < 0)
+    if (find_straddlers(s, split, &straddlers, err) < 0)
         return err_wrap(err, "splitting the rows");
-    int64_t train[2], heldout[2];
-    _cleanup_free_ char *train_sql =
-        xasprintf("SELECT count(*), %s%s%s FROM " SOURCE_TRAIN, s->time_sql ? "max(" : "NULL",
-                  s->time_sql ? s->time_sql : "", s->time_sql ? ")" : "");
-    if (source_numbers(s, train_sql, train, 2, err) < 0 ||
-        source_numbers(
-            s, "SELECT count(*), count(*) FILTER (WHERE trainyard_split = 'validation') FROM " SOURCE_HELDOUT,
-            heldout, 2, err) < 0)
-        return err_wrap(err, "counting the rows of the splits");
-    s->train_rows = train[0];
-    s->has_newest_train_time = s->time_sql && train[0] > 0;
-    s->newest_train_time = train[1];
-    s->validation_rows = heldout[1];
-    s->test_rows = heldout[0] - heldout[1];
+    _cleanup_free_ char *final = with_straddlers(s, split, straddlers);
+    if (create_views(s, final, err) < 0 || count_rows(s, final, err) < 0)
+        return err_wrap(err, "splitting the rows");
     return expect_rows(s, err);
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
-#include "stages/tensor/featurehash.h"
 
 struct slot {
     uint32_t tag;   /* upper bits of the hash: most misses end here */
@@ -80,11 +79,27 @@ static uint64_t mix(int64_t key)
     return h ^ h >> 32;
 }
 
+/* For the index only: short texts, often looked up. */
+static uint64_t text_hash(const char *text, size_t len)
+{
+    uint64_t h = len * 0xff51afd7ed558ccdULL, w;
+    for (; len >= 8; text += 8, len -= 8) {
+        memcpy(&w, text, 8);
+        h = (h ^ w) * 0x9e3779b97f4a7c15ULL;
+        h ^= h >> 29;
+    }
+    w = 0;
+    for (size_t i = 0; i < len; i++)
+        w |= (uint64_t)(unsigned char)text[i] << (8 * i);
+    h = (h ^ w) * 0x9e3779b97f4a7c15ULL;
+    return h ^ h >> 32;
+}
+
 static uint64_t hash_at(const struct vocabulary *v, size_t i)
 {
     if (v->type == COLUMN_I64)
         return mix(v->keys[i]);
-    return featurehash_text(v->text + v->offsets[i], (size_t)(v->offsets[i + 1] - v->offsets[i]), 0);
+    return text_hash(v->text + v->offsets[i], (size_t)(v->offsets[i + 1] - v->offsets[i]));
 }
 
 static bool index_direct(struct vocabulary *v)
@@ -138,7 +153,7 @@ int32_t vocabulary_find_i64(const struct vocabulary *v, int64_t key)
 
 int32_t vocabulary_find_text(const struct vocabulary *v, const char *text, size_t len)
 {
-    uint64_t h = featurehash_text(text, len, 0);
+    uint64_t h = text_hash(text, len);
     for (size_t at = h & v->mask; v->slots[at].index; at = (at + 1) & v->mask) {
         size_t i = v->slots[at].index - 1;
         if (v->slots[at].tag == (uint32_t)(h >> 32) && (size_t)(v->offsets[i + 1] - v->offsets[i]) == len &&
