@@ -44,7 +44,8 @@ static void link_steps(struct dag *dag, const struct pipeline *p)
 }
 
 /* Every step of a cycle still waits for one that waits: following those leads around. */
-static int report_cycle(const struct dag *dag, const struct pipeline *p, const size_t *waiting, size_t *ret_at, struct err *err)
+static int report_cycle(const struct dag *dag, const struct pipeline *p, const size_t *waiting,
+                        size_t *ret_at, struct err *err)
 {
     _cleanup_free_ size_t *visited = xcalloc(dag->n, sizeof *visited);
     _cleanup_free_ size_t *path = xcalloc(dag->n + 1, sizeof *path);
@@ -65,14 +66,18 @@ static int report_cycle(const struct dag *dag, const struct pipeline *p, const s
     for (size_t k = len; k-- > first && text.len < 1200;)
         (void)buf_addf(&text, " → %s", p->steps[path[k]].name);
     *ret_at = at;
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "cycle", "the steps wait for each other in a circle: %s%s; remove one of these inputs, after or references",
-                    buf_str(&text), text.len < 1200 ? "" : " → …");
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_CONFIG, "cycle",
+        "the steps wait for each other in a circle: %s%s; remove one of these inputs, after or references",
+        buf_str(&text), text.len < 1200 ? "" : " → …");
 }
 
 /* Kahn's algorithm, taking the first ready step of the manifest each time; finally steps only when no other is left. */
 static int sort(struct dag *dag, const struct pipeline *p, size_t *ret_at, struct err *err)
 {
-    _cleanup_free_ size_t *waiting = xcalloc(dag->n ? dag->n : 1, sizeof *waiting); /* needs not yet ordered, + 1 while the step itself is not */
+    _cleanup_free_ size_t *waiting =
+        xcalloc(dag->n ? dag->n : 1,
+                sizeof *waiting); /* needs not yet ordered, + 1 while the step itself is not */
     for (size_t i = 0; i < dag->n; i++)
         waiting[i] = dag->needs[i].n + 1;
     for (size_t done = 0; done < dag->n; done++) {

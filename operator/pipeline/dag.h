@@ -14,7 +14,7 @@ struct dag {
     struct dag_list {
         size_t *steps; /* ascending */
         size_t n;
-    } *needs, *dependants; /* [n]: direct ones, each step once */
+    } * needs, *dependants; /* [n]: direct ones, each step once */
 };
 
 /* A cycle is ERR_INVALID with the path in the text and a step of it in *ret_at. */

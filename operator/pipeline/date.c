@@ -87,7 +87,8 @@ static void add_specifier(struct buf *out, const struct moment *m, char c)
         (void)buf_addf(out, "%lld", (long long)floor_div(m->utc_ms, 1000));
         break;
     case 'z':
-        (void)buf_addf(out, "%c%02lld%02lld", zone_minutes < 0 ? '-' : '+', (long long)(magnitude / 60), (long long)(magnitude % 60));
+        (void)buf_addf(out, "%c%02lld%02lld", zone_minutes < 0 ? '-' : '+', (long long)(magnitude / 60),
+                       (long long)(magnitude % 60));
         break;
     default: /* '%'; the format was checked */
         (void)buf_addc(out, '%');
@@ -99,9 +100,10 @@ int date_check_format(const char *format, struct err *err)
 {
     for (const char *p = strchr(format, '%'); p; p = strchr(p + 2, '%')) {
         if (!p[1] || !strchr("YmdHMSFTjuGVysz%", p[1]))
-            return err_set(err, ERR_INVALID,
-                           "the date format \"%.80s\" has %%%c; known are %%Y %%m %%d %%H %%M %%S %%F %%T %%j %%u %%G %%V %%y %%s %%z and %%%%",
-                           format, p[1] ? p[1] : ' ');
+            return err_set(
+                err, ERR_INVALID,
+                "the date format \"%.80s\" has %%%c; known are %%Y %%m %%d %%H %%M %%S %%F %%T %%j %%u %%G %%V %%y %%s %%z and %%%%",
+                format, p[1] ? p[1] : ' ');
     }
     return 0;
 }
@@ -121,12 +123,15 @@ int date_parse_zone(const char *zone, int64_t *ret_ms, struct err *err)
         *ret_ms = 0;
         return 0;
     }
-    if ((zone[0] == '+' || zone[0] == '-') && two_digits(zone + 1, 14, &hours) && zone[3] == ':' && two_digits(zone + 4, 59, &minutes) && !zone[6]) {
+    if ((zone[0] == '+' || zone[0] == '-') && two_digits(zone + 1, 14, &hours) && zone[3] == ':' &&
+        two_digits(zone + 4, 59, &minutes) && !zone[6]) {
         *ret_ms = (zone[0] == '-' ? -1 : 1) * (hours * INT64_C(3600000) + minutes * INT64_C(60000));
         return 0;
     }
-    return err_set(err, ERR_INVALID, "expected the zone UTC, +hh:mm or -hh:mm, found \"%.60s\"; named zones are not known to date(), for their rules differ from machine to machine",
-                   zone);
+    return err_set(
+        err, ERR_INVALID,
+        "expected the zone UTC, +hh:mm or -hh:mm, found \"%.60s\"; named zones are not known to date(), for their rules differ from machine to machine",
+        zone);
 }
 
 int date_parse_time(const char *text, int64_t *ret_ms, struct err *err)
@@ -139,13 +144,15 @@ int date_parse_time(const char *text, int64_t *ret_ms, struct err *err)
     return clock_parse_rfc3339(text, ret_ms, err);
 }
 
-int date_format(int64_t time_ms, const char *format, int64_t offset_ms, const char *zone, char ret[static DATE_TEXT_MAX], struct err *err)
+int date_format(int64_t time_ms, const char *format, int64_t offset_ms, const char *zone,
+                char ret[static DATE_TEXT_MAX], struct err *err)
 {
     struct moment m;
     int64_t local;
     if (date_check_format(format, err) < 0 || date_parse_zone(zone, &m.zone_ms, err) < 0)
         return -1;
-    if (__builtin_add_overflow(time_ms, offset_ms, &m.utc_ms) || __builtin_add_overflow(m.utc_ms, m.zone_ms, &local))
+    if (__builtin_add_overflow(time_ms, offset_ms, &m.utc_ms) ||
+        __builtin_add_overflow(m.utc_ms, m.zone_ms, &local))
         return err_set(err, ERR_INVALID, "the date is out of range");
     m.days = floor_div(local, day_ms);
     int seconds = (int)(floor_div(local, 1000) - m.days * 86400);
@@ -164,7 +171,8 @@ int date_format(int64_t time_ms, const char *format, int64_t offset_ms, const ch
             (void)buf_addc(&out, *p);
     }
     if (buf_failed(&out))
-        return err_set(err, ERR_INVALID, "the date format \"%.40s…\" gives more than %d bytes", format, DATE_TEXT_MAX - 1);
+        return err_set(err, ERR_INVALID, "the date format \"%.40s…\" gives more than %d bytes", format,
+                       DATE_TEXT_MAX - 1);
     (void)snprintf(ret, DATE_TEXT_MAX, "%s", buf_str(&out));
     return 0;
 }

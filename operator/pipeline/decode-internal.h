@@ -15,13 +15,14 @@ struct decoder {
 };
 
 /* A finding at spec.steps[i].<field> (field may be ""), with the line of `node`. */
-void decoder_step_finding(const struct decoder *d, size_t step, const char *field, const cJSON *node, bool warning, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
+void decoder_step_finding(const struct decoder *d, size_t step, const char *field, const cJSON *node,
+                          bool warning, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* A finding at `path`. */
-void decoder_finding(const struct decoder *d, const char *path, const cJSON *node, bool warning, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+void decoder_finding(const struct decoder *d, const char *path, const cJSON *node, bool warning,
+                     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* Index of a step, or -1 after a finding with a suggestion. */
-long decoder_find_step(const struct decoder *d, size_t step, const char *field, const cJSON *node, const char *name);
+long decoder_find_step(const struct decoder *d, size_t step, const char *field, const cJSON *node,
+                       const char *name);
 /* "; did you mean "x"?" or "" into `ret`. */
 enum { HINT_MAX = 160 };
 void decoder_hint(const char *word, const char *const *candidates, char ret[static HINT_MAX]);
@@ -40,4 +41,5 @@ enum param_type param_type_of(const cJSON *type);
 void step_describe_results(struct step *s);
 
 /* decode_envelope.c: apiVersion, kind, metadata and unknown top-level keys. */
-void decode_envelope(const cJSON *tree, const char *kind, const struct yaml_lines *lines, struct findings *findings);
+void decode_envelope(const cJSON *tree, const char *kind, const struct yaml_lines *lines,
+                     struct findings *findings);

@@ -12,14 +12,16 @@
 
 /* --- findings with paths -------------------------------------------------------------------------------- */
 
-static void add_finding(const struct decoder *d, const char *path, const cJSON *node, bool warning, const char *fmt, va_list ap)
+static void add_finding(const struct decoder *d, const char *path, const cJSON *node, bool warning,
+                        const char *fmt, va_list ap)
 {
     char text[1024];
     (void)vsnprintf(text, sizeof text, fmt, ap);
     findings_add(d->findings, path, yaml_line(d->lines, node), warning, "%s", text);
 }
 
-void decoder_finding(const struct decoder *d, const char *path, const cJSON *node, bool warning, const char *fmt, ...)
+void decoder_finding(const struct decoder *d, const char *path, const cJSON *node, bool warning,
+                     const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -27,7 +29,8 @@ void decoder_finding(const struct decoder *d, const char *path, const cJSON *nod
     va_end(ap);
 }
 
-void decoder_step_finding(const struct decoder *d, size_t step, const char *field, const cJSON *node, bool warning, const char *fmt, ...)
+void decoder_step_finding(const struct decoder *d, size_t step, const char *field, const cJSON *node,
+                          bool warning, const char *fmt, ...)
 {
     char path[JSON_PATH_MAX];
     (void)snprintf(path, sizeof path, "spec.steps[%zu]%s%s", step, *field ? "." : "", field);
@@ -45,7 +48,8 @@ void decoder_hint(const char *word, const char *const *candidates, char ret[stat
         (void)snprintf(ret, HINT_MAX, "; did you mean \"%.100s\"?", near);
 }
 
-long decoder_find_step(const struct decoder *d, size_t step, const char *field, const cJSON *node, const char *name)
+long decoder_find_step(const struct decoder *d, size_t step, const char *field, const cJSON *node,
+                       const char *name)
 {
     size_t found = (size_t)(uintptr_t)map_get(d->step_index, name);
     if (found)
@@ -81,7 +85,8 @@ static void decode_metadata(struct pipeline *p)
     p->namespace_ = text_of(p->metadata, "namespace");
     if (!p->namespace_)
         p->namespace_ = "";
-    p->revision_annotation = text_of(cJSON_GetObjectItemCaseSensitive(p->metadata, "annotations"), "trainyard.dev/revision");
+    p->revision_annotation =
+        text_of(cJSON_GetObjectItemCaseSensitive(p->metadata, "annotations"), "trainyard.dev/revision");
 }
 
 static void decode_parameters(struct pipeline *p)
@@ -109,7 +114,8 @@ static void decode_limits(struct pipeline *p)
 }
 
 /* What starts a run when it changes: store, registry, parameters, steps; equal to a default counts as absent. */
-static int hash_spec(const cJSON *spec_schema, const cJSON *spec, char ret_hex[static DIGEST_HEX], struct err *err)
+static int hash_spec(const cJSON *spec_schema, const cJSON *spec, char ret_hex[static DIGEST_HEX],
+                     struct err *err)
 {
     static const char *const parts[] = {"store", "registry", "parameters", "steps"};
     const cJSON *properties = cJSON_GetObjectItemCaseSensitive(spec_schema, "properties");
@@ -164,10 +170,14 @@ long pipeline_find_step(const struct pipeline *p, const char *name)
 }
 
 /* Takes the spec and the metadata out of `tree`. */
-static int fill(cJSON *tree, const struct yaml_lines *lines, struct findings *findings, struct pipeline **ret, struct err *err)
+static int fill(cJSON *tree, const struct yaml_lines *lines, struct findings *findings, struct pipeline **ret,
+                struct err *err)
 {
     _cleanup_pipeline_ struct pipeline *p = xcalloc(1, sizeof *p);
-    const cJSON *spec_schema = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(schema_root(SCHEMA_PIPELINE), "properties"), "spec");
+    const cJSON *spec_schema =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(schema_root(SCHEMA_PIPELINE),
+                                                                          "properties"),
+                                         "spec");
     p->spec = cJSON_DetachItemFromObjectCaseSensitive(tree, "spec");
     p->metadata = cJSON_DetachItemFromObjectCaseSensitive(tree, "metadata");
     if (hash_spec(spec_schema, p->spec, p->hash, err) < 0)
@@ -189,15 +199,18 @@ static int fill(cJSON *tree, const struct yaml_lines *lines, struct findings *fi
     return 0;
 }
 
-static int decode(cJSON *tree, const struct yaml_lines *lines, const char *file_name, struct findings *findings, struct pipeline **ret,
-                  struct err *err)
+static int decode(cJSON *tree, const struct yaml_lines *lines, const char *file_name,
+                  struct findings *findings, struct pipeline **ret, struct err *err)
 {
     size_t before = findings->n;
     decode_envelope(tree, "TrainingPipeline", lines, findings);
     cJSON *spec = cJSON_GetObjectItemCaseSensitive(tree, "spec");
     if (cJSON_IsObject(spec)) {
         const struct json_path path = {.key = "spec"};
-        const cJSON *schema = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(schema_root(SCHEMA_PIPELINE), "properties"), "spec");
+        const cJSON *schema =
+            cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(schema_root(SCHEMA_PIPELINE),
+                                                                              "properties"),
+                                             "spec");
         schema_check(schema, spec, &path, lines, findings);
     }
     /* What follows relies on the schema's promises. */
@@ -210,7 +223,8 @@ static int decode(cJSON *tree, const struct yaml_lines *lines, const char *file_
     return 0;
 }
 
-int pipeline_decode_yaml(const char *text, size_t len, const char *file_name, struct pipeline **ret, struct findings *findings, struct err *err)
+int pipeline_decode_yaml(const char *text, size_t len, const char *file_name, struct pipeline **ret,
+                         struct findings *findings, struct err *err)
 {
     _cleanup_json_ cJSON *tree = NULL;
     _cleanup_yaml_lines_ struct yaml_lines *lines = NULL;
@@ -219,7 +233,8 @@ int pipeline_decode_yaml(const char *text, size_t len, const char *file_name, st
     return decode(tree, lines, file_name, findings, ret, err);
 }
 
-int pipeline_decode_json(const cJSON *object, struct pipeline **ret, struct findings *findings, struct err *err)
+int pipeline_decode_json(const cJSON *object, struct pipeline **ret, struct findings *findings,
+                         struct err *err)
 {
     _cleanup_json_ cJSON *tree = cJSON_Duplicate(object, true);
     return decode(tree, NULL, NULL, findings, ret, err);

@@ -56,7 +56,8 @@ static void expect_text(const struct envelope *e, const cJSON *tree, const char 
     if (cJSON_IsString(found) && strcmp(found->valuestring, expected) == 0)
         return;
     char message[256];
-    (void)snprintf(message, sizeof message, "expected %s, found %s%.80s%s", expected, cJSON_IsString(found) ? "\"" : "",
+    (void)snprintf(message, sizeof message, "expected %s, found %s%.80s%s", expected,
+                   cJSON_IsString(found) ? "\"" : "",
                    cJSON_IsString(found) ? found->valuestring
                    : found               ? "something else"
                                          : "nothing",
@@ -67,7 +68,8 @@ static void expect_text(const struct envelope *e, const cJSON *tree, const char 
 static bool valid_name(const char *s)
 {
     size_t n = strlen(s);
-    return n >= 1 && n <= LIMIT_NAME && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == n && s[0] != '-' && s[n - 1] != '-';
+    return n >= 1 && n <= LIMIT_NAME && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == n &&
+           s[0] != '-' && s[n - 1] != '-';
 }
 
 static void check_name(const struct envelope *e, const cJSON *metadata, const char *key, bool required)
@@ -79,8 +81,12 @@ static void check_name(const struct envelope *e, const cJSON *metadata, const ch
         return;
     char path[64], message[256];
     (void)snprintf(path, sizeof path, "metadata.%s", key);
-    (void)snprintf(message, sizeof message, "expected 1 to %d lower-case letters, digits and hyphens, found %s%.80s%s", LIMIT_NAME,
-                   cJSON_IsString(name) ? "\"" : "", cJSON_IsString(name) ? name->valuestring : name ? "something else" : "nothing",
+    (void)snprintf(message, sizeof message,
+                   "expected 1 to %d lower-case letters, digits and hyphens, found %s%.80s%s", LIMIT_NAME,
+                   cJSON_IsString(name) ? "\"" : "",
+                   cJSON_IsString(name) ? name->valuestring
+                   : name               ? "something else"
+                                        : "nothing",
                    cJSON_IsString(name) ? "\"" : "");
     add(e, name ? name : metadata, path, message);
 }
@@ -99,7 +105,8 @@ static void check_texts(const struct envelope *e, const cJSON *metadata, const c
     }
 }
 
-void decode_envelope(const cJSON *tree, const char *kind, const struct yaml_lines *lines, struct findings *findings)
+void decode_envelope(const cJSON *tree, const char *kind, const struct yaml_lines *lines,
+                     struct findings *findings)
 {
     struct envelope e = {.lines = lines, .findings = findings};
     if (!cJSON_IsObject(tree)) {
@@ -111,7 +118,8 @@ void decode_envelope(const cJSON *tree, const char *kind, const struct yaml_line
     expect_text(&e, tree, "kind", kind);
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(tree, "metadata");
     if (!cJSON_IsObject(metadata)) {
-        add(&e, metadata ? metadata : tree, "metadata", "expected a mapping with a name, such as {name: my-pipeline}");
+        add(&e, metadata ? metadata : tree, "metadata",
+            "expected a mapping with a name, such as {name: my-pipeline}");
         return;
     }
     only(&e, metadata, "metadata.", metadata_keys);

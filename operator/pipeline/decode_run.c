@@ -55,7 +55,8 @@ void run_spec_release(struct run_spec *r)
 static void fill(const cJSON *tree, struct run_spec *r)
 {
     const cJSON *spec = get(tree, "spec"), *metadata = get(tree, "metadata");
-    const cJSON *params = get(spec, "parameters"), *approvals = get(spec, "approvals"), *restart = get(spec, "restart");
+    const cJSON *params = get(spec, "parameters"), *approvals = get(spec, "approvals"),
+                *restart = get(spec, "restart");
     const cJSON *from = get(restart, "from"), *stop = get(spec, "stop");
     r->name = copy_of(metadata, "name");
     r->uid = copy_of(metadata, "uid");
@@ -75,11 +76,12 @@ static void fill(const cJSON *tree, struct run_spec *r)
         r->restart_from[r->n_restart_from++] = xstrdup(f->valuestring);
     r->approvals = xcalloc((size_t)cJSON_GetArraySize(approvals) + 1, sizeof *r->approvals);
     for (const cJSON *a = approvals ? approvals->child : NULL; a; a = a->next)
-        r->approvals[r->n_approvals++] = (struct run_approval){copy_of(a, "step"), copy_of(a, "by"), copy_of(a, "comment")};
+        r->approvals[r->n_approvals++] =
+            (struct run_approval){copy_of(a, "step"), copy_of(a, "by"), copy_of(a, "comment")};
 }
 
-static int decode(cJSON *tree, const struct yaml_lines *lines, const char *file_name, struct run_spec *ret, struct findings *findings,
-                  struct err *err)
+static int decode(cJSON *tree, const struct yaml_lines *lines, const char *file_name, struct run_spec *ret,
+                  struct findings *findings, struct err *err)
 {
     size_t before = findings->n;
     decode_envelope(tree, "TrainingRun", lines, findings);
@@ -96,7 +98,8 @@ static int decode(cJSON *tree, const struct yaml_lines *lines, const char *file_
     return 0;
 }
 
-int run_decode_yaml(const char *text, size_t len, const char *file_name, struct run_spec *ret, struct findings *findings, struct err *err)
+int run_decode_yaml(const char *text, size_t len, const char *file_name, struct run_spec *ret,
+                    struct findings *findings, struct err *err)
 {
     _cleanup_json_ cJSON *tree = NULL;
     _cleanup_yaml_lines_ struct yaml_lines *lines = NULL;

@@ -24,7 +24,8 @@ static int64_t int_or(const cJSON *object, const char *key, int64_t fallback)
 }
 
 /* Bytes, or millicores with `milli`; 0 when absent. */
-static int64_t quantity_of(const struct decoder *d, size_t step, const char *field, const cJSON *v, bool milli)
+static int64_t quantity_of(const struct decoder *d, size_t step, const char *field, const cJSON *v,
+                           bool milli)
 {
     if (!v)
         return 0;
@@ -50,7 +51,8 @@ static bool has_output(const struct step *s, const char *output)
     return false;
 }
 
-static void unknown_output(const struct decoder *d, size_t i, const char *field, const cJSON *node, const struct step *producer, const char *output)
+static void unknown_output(const struct decoder *d, size_t i, const char *field, const cJSON *node,
+                           const struct step *producer, const char *output)
 {
     char hint[HINT_MAX], known[256] = "";
     decoder_hint(output, producer->outputs, hint);
@@ -58,10 +60,12 @@ static void unknown_output(const struct decoder *d, size_t i, const char *field,
     for (const char *const *o = producer->outputs; *o && n < sizeof known; o++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", o == producer->outputs ? "" : ", ", *o);
     if (!*known && producer->kind == STEP_CONTAINER)
-        decoder_step_finding(d, i, field, node, false, "the step \"%s\" declares no outputs: add container.outputs: [%s]", producer->name, output);
+        decoder_step_finding(d, i, field, node, false,
+                             "the step \"%s\" declares no outputs: add container.outputs: [%s]",
+                             producer->name, output);
     else
-        decoder_step_finding(d, i, field, node, false, "the step \"%s\" has no output \"%s\", only: %s%s", producer->name, output,
-                             *known ? known : "none", hint);
+        decoder_step_finding(d, i, field, node, false, "the step \"%s\" has no output \"%s\", only: %s%s",
+                             producer->name, output, *known ? known : "none", hint);
 }
 
 static void decode_inputs(struct decoder *d, size_t i, const cJSON *inputs)
@@ -83,7 +87,8 @@ static void decode_inputs(struct decoder *d, size_t i, const cJSON *inputs)
         else if (!has_output(&d->p->steps[producer], dot + 1))
             unknown_output(d, i, field, from, &d->p->steps[producer], dot + 1);
         else
-            s->inputs[s->n_inputs++] = (struct step_input){.name = text_of(in, "name"), .from = (size_t)producer, .output = dot + 1};
+            s->inputs[s->n_inputs++] =
+                (struct step_input){.name = text_of(in, "name"), .from = (size_t)producer, .output = dot + 1};
     }
 }
 
@@ -151,7 +156,8 @@ static void decode_set(struct step *s, const cJSON *set)
 {
     s->set = xcalloc((size_t)cJSON_GetArraySize(set) + 1, sizeof *s->set);
     for (const cJSON *item = set ? set->child : NULL; item; item = item->next)
-        s->set[s->n_set++] = (struct step_set){.field = text_of(item, "field"), .value = text_of(item, "value")};
+        s->set[s->n_set++] =
+            (struct step_set){.field = text_of(item, "field"), .value = text_of(item, "value")};
 }
 
 /* --- resources, retry, cache -------------------------------------------------------------------------------------- */

@@ -43,7 +43,8 @@ struct expr {
 const char *expr_type_name(enum expr_type type);
 
 /* An error at a place of the text. */
-#define EXPR_FAIL(err, column, fmt, ...) err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression", "column %d: " fmt, (column), ##__VA_ARGS__)
+#define EXPR_FAIL(err, column, fmt, ...) \
+    err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression", "column %d: " fmt, (column), ##__VA_ARGS__)
 
 /* Parses one expression that ends before the unmatched ")" at or after `text`; *ret_len is its length. For references. */
 int expr_parse_enclosed(const char *text, size_t *ret_len, struct expr **ret, struct err *err);

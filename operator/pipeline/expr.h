@@ -36,11 +36,12 @@ void expr_value_release(struct expr_value *v);
 /* What names mean. Borrowed for the call. */
 struct expr_scope {
     const cJSON *params; /* object from params_resolve; may be NULL */
-    const cJSON *steps;  /* object: step name → {"values": {…}, "phase": "…"}; a fan-out step's values are lists in item order */
+    const cJSON *
+        steps; /* object: step name → {"values": {…}, "phase": "…"}; a fan-out step's values are lists in item order */
     const char *run_name, *run_uid, *run_phase;
     int64_t scheduled_ms;
-    const char *item;     /* NULL: none */
-    const cJSON *matrix;  /* object axis → string; NULL: none */
+    const char *item;    /* NULL: none */
+    const cJSON *matrix; /* object axis → string; NULL: none */
 };
 
 int expr_parse(const char *text, struct expr **ret, struct err *err);
@@ -50,9 +51,12 @@ int expr_eval(const struct expr *e, const struct expr_scope *scope, struct expr_
 int expr_eval_bool(const char *text, const struct expr_scope *scope, bool *ret, struct err *err);
 
 /* Static check: `lookup` says the type of a dotted name ("steps.x.values.y", "params.p") or fails with a suggestion. */
-int expr_check(const struct expr *e, int (*lookup)(void *ctx, const char *name, enum expr_type *ret, struct err *err), void *ctx, enum expr_type *ret_type, struct err *err);
+int expr_check(const struct expr *e,
+               int (*lookup)(void *ctx, const char *name, enum expr_type *ret, struct err *err), void *ctx,
+               enum expr_type *ret_type, struct err *err);
 /* Calls `each` for every name used, in dotted form: steps['my-step'].values.v is "steps.my-step.values.v". */
-int expr_names(const struct expr *e, int (*each)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err);
+int expr_names(const struct expr *e, int (*each)(void *ctx, const char *name, struct err *err), void *ctx,
+               struct err *err);
 
 static inline void expr_value_cleanup_func(struct expr_value *v)
 {

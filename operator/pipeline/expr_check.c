@@ -21,26 +21,31 @@ static int expect(const struct expr *e, enum expr_type found, enum expr_type wan
 {
     if (may_be(found, wanted))
         return 0;
-    return EXPR_FAIL(err, e->column, "%s needs a %s, found a %s", expr_op_name(e->op), expr_type_name(wanted), expr_type_name(found));
+    return EXPR_FAIL(err, e->column, "%s needs a %s, found a %s", expr_op_name(e->op), expr_type_name(wanted),
+                     expr_type_name(found));
 }
 
 static int check_comparison(const struct expr *e, enum expr_type a, enum expr_type b, struct err *err)
 {
     if (a != b && a != EXPR_ANY && b != EXPR_ANY)
-        return EXPR_FAIL(err, e->column, "a %s cannot be compared with a %s", expr_type_name(a), expr_type_name(b));
+        return EXPR_FAIL(err, e->column, "a %s cannot be compared with a %s", expr_type_name(a),
+                         expr_type_name(b));
     enum expr_type type = a == EXPR_ANY ? b : a;
     bool equality = e->op == EXPR_OP_EQ || e->op == EXPR_OP_NE;
     if (type == EXPR_LIST || (type == EXPR_BOOL && !equality))
-        return EXPR_FAIL(err, e->column, "%s does not apply to a %s", expr_op_name(e->op), expr_type_name(type));
+        return EXPR_FAIL(err, e->column, "%s does not apply to a %s", expr_op_name(e->op),
+                         expr_type_name(type));
     return 0;
 }
 
-static int check_sum(const struct expr *e, enum expr_type a, enum expr_type b, enum expr_type *ret, struct err *err)
+static int check_sum(const struct expr *e, enum expr_type a, enum expr_type b, enum expr_type *ret,
+                     struct err *err)
 {
     if (e->op == EXPR_OP_ADD && (a == EXPR_STRING || b == EXPR_STRING)) {
         *ret = EXPR_STRING;
         if (!may_be(a, EXPR_STRING) || !may_be(b, EXPR_STRING))
-            return EXPR_FAIL(err, e->column, "+ joins a %s and a %s: both must be strings or both numbers", expr_type_name(a), expr_type_name(b));
+            return EXPR_FAIL(err, e->column, "+ joins a %s and a %s: both must be strings or both numbers",
+                             expr_type_name(a), expr_type_name(b));
         return 0;
     }
     *ret = e->op == EXPR_OP_ADD && a == EXPR_ANY && b == EXPR_ANY ? EXPR_ANY : EXPR_NUMBER;
@@ -64,7 +69,8 @@ static int check_date(const struct expr *e, struct err *err)
     return rc == 0 ? 0 : EXPR_FAIL(err, e->column, "date(): %s", reason.msg);
 }
 
-static int check_function(const struct expr *e, const enum expr_type *args, enum expr_type *ret, struct err *err)
+static int check_function(const struct expr *e, const enum expr_type *args, enum expr_type *ret,
+                          struct err *err)
 {
     *ret = e->op == EXPR_OP_DATE ? EXPR_STRING : e->op == EXPR_OP_SIZE ? EXPR_NUMBER : EXPR_BOOL;
     if ((e->op == EXPR_OP_SIZE || e->op == EXPR_OP_CONTAINS) && may_be(args[0], EXPR_LIST))
@@ -76,7 +82,8 @@ static int check_function(const struct expr *e, const enum expr_type *args, enum
     return e->op == EXPR_OP_DATE ? check_date(e, err) : 0;
 }
 
-static int check_operator(const struct expr *e, const enum expr_type *args, enum expr_type *ret, struct err *err)
+static int check_operator(const struct expr *e, const enum expr_type *args, enum expr_type *ret,
+                          struct err *err)
 {
     switch (e->op) {
     case EXPR_OP_OR:
@@ -128,14 +135,16 @@ static int check(const struct check *c, const struct expr *e, enum expr_type *re
     return check_operator(e, args, ret, err);
 }
 
-int expr_check(const struct expr *e, int (*lookup)(void *ctx, const char *name, enum expr_type *ret, struct err *err), void *ctx, enum expr_type *ret_type,
-               struct err *err)
+int expr_check(const struct expr *e,
+               int (*lookup)(void *ctx, const char *name, enum expr_type *ret, struct err *err), void *ctx,
+               enum expr_type *ret_type, struct err *err)
 {
     const struct check c = {.lookup = lookup, .ctx = ctx};
     return check(&c, e, ret_type, err);
 }
 
-int expr_names(const struct expr *e, int (*each)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err)
+int expr_names(const struct expr *e, int (*each)(void *ctx, const char *name, struct err *err), void *ctx,
+               struct err *err)
 {
     if (e->op == EXPR_OP_NAME)
         return each(ctx, e->name, err);

@@ -24,8 +24,9 @@ const char *expr_type_name(enum expr_type type)
 
 const char *expr_op_name(enum expr_op op)
 {
-    static const char *const names[] = {"",  "",  "or", "and", "not", "==",  "!=",   "<",        "<=",         ">",        ">=",  "+",
-                                        "-", "*", "/",  "%",   "-",   "has", "date", "contains", "startsWith", "endsWith", "size"};
+    static const char *const names[] = {"",   "",    "or",   "and",      "not",        "==",       "!=",  "<",
+                                        "<=", ">",   ">=",   "+",        "-",          "*",        "/",   "%",
+                                        "-",  "has", "date", "contains", "startsWith", "endsWith", "size"};
     return names[op];
 }
 
@@ -92,7 +93,8 @@ static struct expr_value look_up_step(const char *rest, const struct expr_scope 
         return from_json(cJSON_GetObjectItemCaseSensitive(step, "phase"));
     if (!text_starts_with(dot, ".values."))
         return (struct expr_value){.type = EXPR_NULL};
-    return from_json(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(step, "values"), dot + strlen(".values.")));
+    return from_json(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(step, "values"),
+                                                      dot + strlen(".values.")));
 }
 
 /* EXPR_NULL: absent. */
@@ -111,7 +113,8 @@ static struct expr_value look_up(const char *name, const struct expr_scope *scop
     return (struct expr_value){.type = EXPR_NULL};
 }
 
-static int eval_name(const struct expr *e, const struct expr_scope *scope, struct expr_value *ret, struct err *err)
+static int eval_name(const struct expr *e, const struct expr_scope *scope, struct expr_value *ret,
+                     struct err *err)
 {
     *ret = look_up(e->name, scope);
     if (ret->type == EXPR_NULL)
@@ -125,10 +128,12 @@ static int expect(const struct expr *e, const struct expr_value *v, enum expr_ty
 {
     if (v->type == type)
         return 0;
-    return EXPR_FAIL(err, e->column, "%s needs a %s, found a %s", expr_op_name(e->op), expr_type_name(type), expr_type_name(v->type));
+    return EXPR_FAIL(err, e->column, "%s needs a %s, found a %s", expr_op_name(e->op), expr_type_name(type),
+                     expr_type_name(v->type));
 }
 
-static int eval_logic(const struct expr *e, const struct expr_scope *scope, struct expr_value *ret, struct err *err)
+static int eval_logic(const struct expr *e, const struct expr_scope *scope, struct expr_value *ret,
+                      struct err *err)
 {
     bool decisive = e->op == EXPR_OP_OR;
     for (int i = 0; i < 2; i++) {
@@ -142,13 +147,16 @@ static int eval_logic(const struct expr *e, const struct expr_scope *scope, stru
     return 0;
 }
 
-static int eval_comparison(const struct expr *e, const struct expr_value *a, const struct expr_value *b, struct expr_value *ret, struct err *err)
+static int eval_comparison(const struct expr *e, const struct expr_value *a, const struct expr_value *b,
+                           struct expr_value *ret, struct err *err)
 {
     if (a->type != b->type)
-        return EXPR_FAIL(err, e->column, "a %s cannot be compared with a %s", expr_type_name(a->type), expr_type_name(b->type));
+        return EXPR_FAIL(err, e->column, "a %s cannot be compared with a %s", expr_type_name(a->type),
+                         expr_type_name(b->type));
     bool equality = e->op == EXPR_OP_EQ || e->op == EXPR_OP_NE;
     if (a->type == EXPR_LIST || (a->type == EXPR_BOOL && !equality))
-        return EXPR_FAIL(err, e->column, "%s does not apply to a %s", expr_op_name(e->op), expr_type_name(a->type));
+        return EXPR_FAIL(err, e->column, "%s does not apply to a %s", expr_op_name(e->op),
+                         expr_type_name(a->type));
     int order;
     if (a->type == EXPR_NUMBER)
         order = (a->number > b->number) - (a->number < b->number);
@@ -165,7 +173,8 @@ static int eval_comparison(const struct expr *e, const struct expr_value *a, con
     return 0;
 }
 
-static int eval_arithmetic(const struct expr *e, const struct expr_value *a, const struct expr_value *b, struct expr_value *ret, struct err *err)
+static int eval_arithmetic(const struct expr *e, const struct expr_value *a, const struct expr_value *b,
+                           struct expr_value *ret, struct err *err)
 {
     if (e->op == EXPR_OP_ADD && a->type == EXPR_STRING && b->type == EXPR_STRING) {
         if (strlen(a->string) + strlen(b->string) > LIMIT_CONFIG_BYTES)
@@ -188,12 +197,14 @@ static int eval_arithmetic(const struct expr *e, const struct expr_value *a, con
     return 0;
 }
 
-static int eval_contains(const struct expr *e, const struct expr_value *a, const struct expr_value *b, struct expr_value *ret, struct err *err)
+static int eval_contains(const struct expr *e, const struct expr_value *a, const struct expr_value *b,
+                         struct expr_value *ret, struct err *err)
 {
     if (a->type == EXPR_LIST) {
         bool found = false;
         for (const cJSON *item = a->list->child; item && !found; item = item->next) {
-            found = (b->type == EXPR_STRING && cJSON_IsString(item) && strcmp(item->valuestring, b->string) == 0) ||
+            found = (b->type == EXPR_STRING && cJSON_IsString(item) &&
+                     strcmp(item->valuestring, b->string) == 0) ||
                     (b->type == EXPR_NUMBER && cJSON_IsNumber(item) && item->valuedouble == b->number) ||
                     (b->type == EXPR_BOOL && cJSON_IsBool(item) && cJSON_IsTrue(item) == b->boolean);
         }
@@ -207,15 +218,18 @@ static int eval_contains(const struct expr *e, const struct expr_value *a, const
     return 0;
 }
 
-static int eval_ends(const struct expr *e, const struct expr_value *a, const struct expr_value *b, struct expr_value *ret, struct err *err)
+static int eval_ends(const struct expr *e, const struct expr_value *a, const struct expr_value *b,
+                     struct expr_value *ret, struct err *err)
 {
     if (expect(e, a, EXPR_STRING, err) < 0 || expect(e, b, EXPR_STRING, err) < 0)
         return -1;
-    *ret = from_bool(e->op == EXPR_OP_STARTS_WITH ? text_starts_with(a->string, b->string) : text_ends_with(a->string, b->string));
+    *ret = from_bool(e->op == EXPR_OP_STARTS_WITH ? text_starts_with(a->string, b->string)
+                                                  : text_ends_with(a->string, b->string));
     return 0;
 }
 
-static int eval_size(const struct expr *e, const struct expr_value *a, struct expr_value *ret, struct err *err)
+static int eval_size(const struct expr *e, const struct expr_value *a, struct expr_value *ret,
+                     struct err *err)
 {
     if (a->type == EXPR_LIST) {
         *ret = from_number(cJSON_GetArraySize(a->list));
@@ -231,7 +245,8 @@ static int eval_size(const struct expr *e, const struct expr_value *a, struct ex
     return 0;
 }
 
-static int eval_date(const struct expr *e, const struct expr_value *args, struct expr_value *ret, struct err *err)
+static int eval_date(const struct expr *e, const struct expr_value *args, struct expr_value *ret,
+                     struct err *err)
 {
     int64_t time_ms, offset_ms = 0;
     char text[DATE_TEXT_MAX];
@@ -239,8 +254,10 @@ static int eval_date(const struct expr *e, const struct expr_value *args, struct
         if (expect(e, &args[i], EXPR_STRING, err) < 0)
             return -1;
     }
-    if (date_parse_time(args[0].string, &time_ms, err) < 0 || (e->n_args > 2 && clock_parse_duration(args[2].string, &offset_ms, err) < 0) ||
-        date_format(time_ms, args[1].string, offset_ms, e->n_args > 3 ? args[3].string : "UTC", text, err) < 0) {
+    if (date_parse_time(args[0].string, &time_ms, err) < 0 ||
+        (e->n_args > 2 && clock_parse_duration(args[2].string, &offset_ms, err) < 0) ||
+        date_format(time_ms, args[1].string, offset_ms, e->n_args > 3 ? args[3].string : "UTC", text, err) <
+            0) {
         err->exit_code = EXITCODE_CONFIG;
         return err_wrap(err, "column %d: date()", e->column);
     }
@@ -315,7 +332,8 @@ int expr_eval_bool(const char *text, const struct expr_scope *scope, bool *ret, 
     if (expr_parse(text, &e, err) < 0 || expr_eval(e, scope, &v, err) < 0)
         return -1;
     if (v.type != EXPR_BOOL)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression", "expected true or false, found a %s: \"%.120s\"", expr_type_name(v.type), text);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression",
+                        "expected true or false, found a %s: \"%.120s\"", expr_type_name(v.type), text);
     *ret = v.boolean;
     return 0;
 }

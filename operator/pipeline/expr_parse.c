@@ -78,7 +78,8 @@ static int lex_number(struct parser *p, struct err *err)
     if (*s == '.' && isdigit((unsigned char)s[1]))
         for (s++; isdigit((unsigned char)*s);)
             s++;
-    if ((*s == 'e' || *s == 'E') && (isdigit((unsigned char)s[1]) || ((s[1] == '-' || s[1] == '+') && isdigit((unsigned char)s[2]))))
+    if ((*s == 'e' || *s == 'E') &&
+        (isdigit((unsigned char)s[1]) || ((s[1] == '-' || s[1] == '+') && isdigit((unsigned char)s[2]))))
         for (s += 2; isdigit((unsigned char)*s);)
             s++;
     _cleanup_free_ char *digits = xstrndup(p->at, (size_t)(s - p->at));
@@ -92,7 +93,8 @@ static int lex_number(struct parser *p, struct err *err)
 
 static int lex_sign(struct parser *p, struct err *err)
 {
-    static const char *const signs[] = {"==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "!", "(", ")", "[", "]", ",", "."};
+    static const char *const signs[] = {"==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-",
+                                        "*",  "/",  "%",  "!",  "(",  ")",  "[", "]", ",", "."};
     for (size_t i = 0; i < ARRAY_SIZE(signs); i++) {
         if (text_starts_with(p->at, signs[i])) {
             memcpy(p->sign, signs[i], strlen(signs[i]) + 1);
@@ -146,7 +148,8 @@ static int unexpected(const struct parser *p, const char *expected, struct err *
 {
     if (p->token == T_END)
         return EXPR_FAIL(err, here(p), "expected %s, found the end", expected);
-    return EXPR_FAIL(err, here(p), "expected %s, found \"%.*s\"", expected, (int)(p->at - p->start) < 40 ? (int)(p->at - p->start) : 40, p->start);
+    return EXPR_FAIL(err, here(p), "expected %s, found \"%.*s\"", expected,
+                     (int)(p->at - p->start) < 40 ? (int)(p->at - p->start) : 40, p->start);
 }
 
 static int expect_sign(struct parser *p, const char *sign, struct err *err)
@@ -219,11 +222,14 @@ static int unknown_function(const char *name, int column, struct err *err)
     const char *near = text_nearest(name, names);
     if (near)
         return EXPR_FAIL(err, column, "there is no function %.40s(); did you mean %s()?", name, near);
-    return EXPR_FAIL(err, column, "there is no function %.40s(); known are has, date, contains, startsWith, endsWith, size", name);
+    return EXPR_FAIL(
+        err, column,
+        "there is no function %.40s(); known are has, date, contains, startsWith, endsWith, size", name);
 }
 
 /* Behind "(": arguments and ")". `receiver` (may be NULL) is the first argument and is taken. */
-static int parse_call(struct parser *p, const char *name, int column, struct expr *receiver, struct expr **ret, struct err *err)
+static int parse_call(struct parser *p, const char *name, int column, struct expr *receiver,
+                      struct expr **ret, struct err *err)
 {
     _cleanup_expr_ struct expr *first = receiver;
     const struct function *f = find_function(name);
@@ -353,7 +359,8 @@ static int parse_postfix(struct parser *p, struct expr **ret, struct err *err)
     return 0;
 }
 
-static int parse_unary_with(struct parser *p, enum expr_op op, int (*operand)(struct parser *, struct expr **, struct err *), struct expr **ret,
+static int parse_unary_with(struct parser *p, enum expr_op op,
+                            int (*operand)(struct parser *, struct expr **, struct err *), struct expr **ret,
                             struct err *err)
 {
     int column = here(p);
@@ -384,8 +391,9 @@ struct binary {
 };
 
 /* operand { op operand }, from the left; at most once if `single`. */
-static int parse_binary(struct parser *p, const struct binary *table, bool single, int (*operand)(struct parser *, struct expr **, struct err *),
-                        struct expr **ret, struct err *err)
+static int parse_binary(struct parser *p, const struct binary *table, bool single,
+                        int (*operand)(struct parser *, struct expr **, struct err *), struct expr **ret,
+                        struct err *err)
 {
     if (operand(p, ret, err) < 0)
         return -1;
@@ -411,20 +419,27 @@ static int parse_binary(struct parser *p, const struct binary *table, bool singl
 
 static int parse_product(struct parser *p, struct expr **ret, struct err *err)
 {
-    static const struct binary table[] = {{"*", NULL, EXPR_OP_MUL}, {"/", NULL, EXPR_OP_DIV}, {"%", NULL, EXPR_OP_MOD}, {NULL, NULL, 0}};
+    static const struct binary table[] = {{"*", NULL, EXPR_OP_MUL},
+                                          {"/", NULL, EXPR_OP_DIV},
+                                          {"%", NULL, EXPR_OP_MOD},
+                                          {NULL, NULL, 0}};
     return parse_binary(p, table, false, parse_unary, ret, err);
 }
 
 static int parse_sum(struct parser *p, struct expr **ret, struct err *err)
 {
-    static const struct binary table[] = {{"+", NULL, EXPR_OP_ADD}, {"-", NULL, EXPR_OP_SUB}, {NULL, NULL, 0}};
+    static const struct binary table[] = {{"+", NULL, EXPR_OP_ADD},
+                                          {"-", NULL, EXPR_OP_SUB},
+                                          {NULL, NULL, 0}};
     return parse_binary(p, table, false, parse_product, ret, err);
 }
 
 static int parse_comparison(struct parser *p, struct expr **ret, struct err *err)
 {
-    static const struct binary table[] = {{"==", NULL, EXPR_OP_EQ}, {"!=", NULL, EXPR_OP_NE}, {"<=", NULL, EXPR_OP_LE}, {">=", NULL, EXPR_OP_GE},
-                                          {"<", NULL, EXPR_OP_LT},  {">", NULL, EXPR_OP_GT},  {NULL, NULL, 0}};
+    static const struct binary table[] = {{"==", NULL, EXPR_OP_EQ}, {"!=", NULL, EXPR_OP_NE},
+                                          {"<=", NULL, EXPR_OP_LE}, {">=", NULL, EXPR_OP_GE},
+                                          {"<", NULL, EXPR_OP_LT},  {">", NULL, EXPR_OP_GT},
+                                          {NULL, NULL, 0}};
     return parse_binary(p, table, true, parse_sum, ret, err);
 }
 
@@ -450,7 +465,8 @@ static int parse_or(struct parser *p, struct expr **ret, struct err *err)
 int expr_parse(const char *text, struct expr **ret, struct err *err)
 {
     if (strlen(text) > LIMIT_EXPR_BYTES)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression", "an expression of %zu bytes: larger than the maximum of %d", strlen(text),
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression",
+                        "an expression of %zu bytes: larger than the maximum of %d", strlen(text),
                         LIMIT_EXPR_BYTES);
     struct parser p = {.text = text, .at = text, .start = text};
     _cleanup_expr_ struct expr *e = NULL;
@@ -489,7 +505,8 @@ int expr_parse_enclosed(const char *text, size_t *ret_len, struct expr **ret, st
 {
     const char *end = find_end(text);
     if (!end)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression", "the reference \"$(%.60s\" has no closing \")\"", text);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression",
+                        "the reference \"$(%.60s\" has no closing \")\"", text);
     _cleanup_free_ char *inner = xstrndup(text, (size_t)(end - text));
     if (expr_parse(inner, ret, err) < 0)
         return err_wrap(err, "the reference \"$(%.60s)\"", inner);

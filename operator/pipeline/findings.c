@@ -24,7 +24,10 @@ void findings_add(struct findings *f, const char *path, int line, bool warning, 
         return;
     f->items = grow_array(f->items, &f->capacity, f->n, sizeof *f->items);
     if (f->n == LIMIT_FINDINGS) {
-        f->items[f->n++] = (struct finding){.path = xstrdup(""), .message = xasprintf("more than %d findings: the others are not shown", LIMIT_FINDINGS)};
+        f->items[f->n++] =
+            (struct finding){.path = xstrdup(""),
+                             .message = xasprintf("more than %d findings: the others are not shown",
+                                                  LIMIT_FINDINGS)};
         return;
     }
     char message[MESSAGE_MAX];
@@ -36,7 +39,10 @@ void findings_add(struct findings *f, const char *path, int line, bool warning, 
     size_t end = n < 0 ? 0 : (size_t)n < sizeof message ? (size_t)n : sizeof message - 1;
     while (end && end == sizeof message - 1 && ((unsigned char)message[end] & 0xc0) == 0x80)
         end--;
-    f->items[f->n++] = (struct finding){.path = xstrdup(path), .line = line, .message = xstrndup(message, end), .warning = warning};
+    f->items[f->n++] = (struct finding){.path = xstrdup(path),
+                                        .line = line,
+                                        .message = xstrndup(message, end),
+                                        .warning = warning};
 }
 
 int findings_error(const struct findings *f, size_t from, const char *file_name, struct err *err)
@@ -60,6 +66,6 @@ int findings_error(const struct findings *f, size_t from, const char *file_name,
         (void)snprintf(place, sizeof place, "line %d: ", first->line);
     if (others)
         (void)snprintf(more, sizeof more, " (and %zu more)", others);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "%s%s%s%s%s", place, first->path, *first->path ? ": " : "",
-                    first->message, more);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "%s%s%s%s%s", place, first->path,
+                    *first->path ? ": " : "", first->message, more);
 }

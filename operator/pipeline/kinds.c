@@ -20,10 +20,22 @@ static const struct kind {
     [STEP_FEATURIZE] = {"featurize",
                         "featurize",
                         {"features"},
-                        {{"train_rows", PARAM_INTEGER}, {"validation_rows", PARAM_INTEGER}, {"test_rows", PARAM_INTEGER}, {"features", PARAM_INTEGER}}},
-    [STEP_TRAIN_DDP] = {"trainDdp", "train-ddp", {"model"}, {{"best_epoch", PARAM_INTEGER}, {"steps", PARAM_INTEGER}}},
-    [STEP_EVALUATE] = {"evaluate", "evaluate", {"report"}, {{"gate_passed", PARAM_BOOLEAN}, {"baseline_version", PARAM_INTEGER}}},
-    [STEP_REGISTER] = {"register", "register", {"version"}, {{"version", PARAM_INTEGER}, {"created", PARAM_BOOLEAN}}},
+                        {{"train_rows", PARAM_INTEGER},
+                         {"validation_rows", PARAM_INTEGER},
+                         {"test_rows", PARAM_INTEGER},
+                         {"features", PARAM_INTEGER}}},
+    [STEP_TRAIN_DDP] = {"trainDdp",
+                        "train-ddp",
+                        {"model"},
+                        {{"best_epoch", PARAM_INTEGER}, {"steps", PARAM_INTEGER}}},
+    [STEP_EVALUATE] = {"evaluate",
+                       "evaluate",
+                       {"report"},
+                       {{"gate_passed", PARAM_BOOLEAN}, {"baseline_version", PARAM_INTEGER}}},
+    [STEP_REGISTER] = {"register",
+                       "register",
+                       {"version"},
+                       {{"version", PARAM_INTEGER}, {"created", PARAM_BOOLEAN}}},
     [STEP_CONTAINER] = {"container", NULL, {NULL}, {{NULL, 0}}},
     [STEP_APPROVAL] = {"approval", NULL, {NULL}, {{NULL, 0}}},
 };
@@ -115,6 +127,7 @@ void step_describe_results(struct step *s)
     } else if (s->kind == STEP_CONTAINER) {
         const cJSON *values = cJSON_GetObjectItemCaseSensitive(body, "values");
         for (const cJSON *v = values ? values->child : NULL; v; v = v->next)
-            add_value(s, "", cJSON_GetObjectItemCaseSensitive(v, "name")->valuestring, type_of(cJSON_GetObjectItemCaseSensitive(v, "type")));
+            add_value(s, "", cJSON_GetObjectItemCaseSensitive(v, "name")->valuestring,
+                      type_of(cJSON_GetObjectItemCaseSensitive(v, "type")));
     }
 }

@@ -20,7 +20,8 @@ const char *param_type_name(enum param_type type)
 
 static int wrong(const char *expected, const char *text, struct err *err)
 {
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter", "expected %s, found \"%.120s\"", expected, text);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter", "expected %s, found \"%.120s\"", expected,
+                    text);
 }
 
 static int typed_list(const char *text, cJSON **ret, struct err *err)
@@ -95,24 +96,30 @@ static int check_names(const struct pipeline *p, const struct run_spec *run, str
             continue;
         const char *near = text_nearest(name, names);
         if (near)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter", "the pipeline has no parameter \"%.80s\"; did you mean \"%s\"?", name, near);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter", "the pipeline has no parameter \"%.80s\"%s", name,
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter",
+                            "the pipeline has no parameter \"%.80s\"; did you mean \"%s\"?", name, near);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter",
+                        "the pipeline has no parameter \"%.80s\"%s", name,
                         names[0] ? "; its spec.parameters lists those it has" : ": it has none at all");
     }
     return 0;
 }
 
-static int resolve_one(const struct parameter *parameter, const struct run_spec *run, cJSON *values, struct err *err)
+static int resolve_one(const struct parameter *parameter, const struct run_spec *run, cJSON *values,
+                       struct err *err)
 {
     const struct run_param *value = given(run, parameter->name);
     _cleanup_free_ char *text = NULL;
     if (value) {
         text = xstrdup(value->value);
     } else if (!parameter->fallback) {
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter", "it has no default, so the run must give it: %s=…", parameter->name);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "parameter",
+                        "it has no default, so the run must give it: %s=…", parameter->name);
     } else {
         /* Only the run can be referred to. */
-        const struct expr_scope scope = {.run_name = run->name, .run_uid = run->uid, .scheduled_ms = run->scheduled_ms};
+        const struct expr_scope scope = {.run_name = run->name,
+                                         .run_uid = run->uid,
+                                         .scheduled_ms = run->scheduled_ms};
         if (params_substitute(parameter->fallback, &scope, &text, err) < 0)
             return err_wrap(err, "its default");
     }
@@ -229,15 +236,18 @@ static bool within_quotes(const char *sql)
     return quote != 0;
 }
 
-static int add_piece(struct buf *out, const struct reference_piece *piece, enum reference_use use, const struct expr_scope *scope, struct err *err)
+static int add_piece(struct buf *out, const struct reference_piece *piece, enum reference_use use,
+                     const struct expr_scope *scope, struct err *err)
 {
     if (piece->kind == REFERENCE_TEXT) {
         (void)buf_add(out, piece->text, piece->len);
     } else if (piece->kind == REFERENCE_ESCAPE) {
         (void)buf_adds(out, use == REFERENCE_KUBERNETES ? "$$(" : "$(");
     } else if (use == REFERENCE_SQL && within_quotes(buf_str(out))) {
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression", "%.*s stands within quotes in SQL: remove the quotes, for the value is inserted as a literal with its own",
-                        (int)(piece->len < 80 ? piece->len : 80), piece->text);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "expression",
+            "%.*s stands within quotes in SQL: remove the quotes, for the value is inserted as a literal with its own",
+            (int)(piece->len < 80 ? piece->len : 80), piece->text);
     } else {
         _cleanup_expr_value_ struct expr_value v = {0};
         if (expr_eval(piece->expr, scope, &v, err) < 0 || add_value(out, &v, use, err) < 0)
@@ -246,7 +256,8 @@ static int add_piece(struct buf *out, const struct reference_piece *piece, enum 
     return 0;
 }
 
-int params_insert(const char *text, enum reference_use use, const struct expr_scope *scope, char **ret, struct err *err)
+int params_insert(const char *text, enum reference_use use, const struct expr_scope *scope, char **ret,
+                  struct err *err)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(LIMIT_CONFIG_BYTES);
     for (;;) {

@@ -20,9 +20,11 @@ int params_resolve(const struct pipeline *p, const struct run_spec *run, cJSON *
 
 /* The step's body with every reference replaced, `set` applied and re-checked against the schema: what the stage gets as its config.
  * For fan-out steps scope->item / scope->matrix are set. Container bodies: substituted text gets "$(" written "$$(" in command, args, env. */
-int params_resolve_body(const struct pipeline *p, const struct step *step, const struct expr_scope *scope, cJSON **ret, struct err *err);
+int params_resolve_body(const struct pipeline *p, const struct step *step, const struct expr_scope *scope,
+                        cJSON **ret, struct err *err);
 /* One text that is neither special kind. */
 int params_substitute(const char *text, const struct expr_scope *scope, char **ret, struct err *err);
 /* The items of a fan-out: array of objects axis → string; one {} when there is none. foreach.from is evaluated in scope;
  * references in written items are replaced. A list of foreach.from may be empty, then so is the array. */
-int params_fanout_items(const struct step *step, const struct expr_scope *scope, cJSON **ret, struct err *err);
+int params_fanout_items(const struct step *step, const struct expr_scope *scope, cJSON **ret,
+                        struct err *err);

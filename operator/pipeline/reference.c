@@ -10,7 +10,8 @@
 /* `s` stands behind "$(". */
 static bool is_ours(const char *s)
 {
-    static const char *const prefixes[] = {"params.", "steps.", "steps[", "run.", "item)", "matrix.", "date("};
+    static const char *const prefixes[] = {"params.", "steps.",  "steps[", "run.",
+                                           "item)",   "matrix.", "date("};
     for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
         if (text_starts_with(s, prefixes[i]))
             return true;
@@ -52,9 +53,13 @@ int reference_next(const char **cursor, struct reference_piece *ret, struct err 
     if (expr_parse_enclosed(start + 2, &len, &e, err) < 0)
         return -1;
     if (e->op != EXPR_OP_NAME && e->op != EXPR_OP_DATE)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression", "\"$(%.*s)\": only a name or date(…) may stand in $(…)",
-                        (int)(len < 80 ? len : 80), start + 2);
-    *ret = (struct reference_piece){.kind = REFERENCE_VALUE, .text = start, .len = len + 3, .expr = steal_ptr(e)};
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "expression",
+                        "\"$(%.*s)\": only a name or date(…) may stand in $(…)", (int)(len < 80 ? len : 80),
+                        start + 2);
+    *ret = (struct reference_piece){.kind = REFERENCE_VALUE,
+                                    .text = start,
+                                    .len = len + 3,
+                                    .expr = steal_ptr(e)};
     *cursor = start + len + 3;
     return 0;
 }

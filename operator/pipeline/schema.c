@@ -96,14 +96,15 @@ static int unknown_field(const cJSON *properties, const char *name, const char *
         names[n++] = p->string;
     const char *near = text_nearest(name, names);
     if (near)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "there is no field \"%s\" (in %s); did you mean \"%s\"?", name, field,
-                        near);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "there is no field \"%s\" (in %s); `trainyard docs manifest` lists all",
-                    name, field);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                        "there is no field \"%s\" (in %s); did you mean \"%s\"?", name, field, near);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                    "there is no field \"%s\" (in %s); `trainyard docs manifest` lists all", name, field);
 }
 
 /* One step of a path: a name without or with indexes, "gate[1]". */
-static int find_part(const cJSON *schema, const char *part, size_t len, const char *field, const cJSON **ret, struct err *err)
+static int find_part(const cJSON *schema, const char *part, size_t len, const char *field, const cJSON **ret,
+                     struct err *err)
 {
     _cleanup_free_ char *name = xstrndup(part, len);
     char *bracket = strchr(name, '[');
@@ -120,10 +121,12 @@ static int find_part(const cJSON *schema, const char *part, size_t len, const ch
         char *end = strchr(digits, ']');
         size_t n = end ? strspn(digits, "0123456789") : 0;
         if (!end || n == 0 || digits + n != end || n > 6 || (end[1] && end[1] != '['))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "expected an index such as [0] after \"%s\" in %s", name, field);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                            "expected an index such as [0] after \"%s\" in %s", name, field);
         found = cJSON_GetObjectItemCaseSensitive(found, "items");
         if (!found)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "\"%s\" in %s is not a list", name, field);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "\"%s\" in %s is not a list", name,
+                            field);
         bracket = end[1] ? end + 1 : NULL;
     }
     *ret = found;

@@ -24,7 +24,8 @@ const cJSON *schema_root(enum schema_kind kind);
 const char *schema_version(void);
 
 /* Checks `value` and puts defaults in. Findings carry path and line (lines may be NULL). */
-void schema_check(const cJSON *schema, cJSON *value, const struct json_path *path, const struct yaml_lines *lines, struct findings *findings);
+void schema_check(const cJSON *schema, cJSON *value, const struct json_path *path,
+                  const struct yaml_lines *lines, struct findings *findings);
 /* Removes what equals its default, so that a schema that gains a default changes no hash. */
 void schema_strip_defaults(const cJSON *schema, cJSON *value);
 

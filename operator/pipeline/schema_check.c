@@ -24,8 +24,8 @@ static const cJSON *get(const cJSON *schema, const char *key)
     return cJSON_GetObjectItemCaseSensitive(schema, key);
 }
 
-__attribute__((format(printf, 4, 5))) static void report(const struct checker *c, const cJSON *node, const struct json_path *path,
-                                                         const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void report(const struct checker *c, const cJSON *node,
+                                                         const struct json_path *path, const char *fmt, ...)
 {
     char where[JSON_PATH_MAX], text[1024];
     json_path_format(path, where);
@@ -52,7 +52,10 @@ static void show(const cJSON *value, char ret[static SHOWN_MAX])
     } else if (cJSON_IsBool(value)) {
         (void)snprintf(ret, SHOWN_MAX, "%s", cJSON_IsTrue(value) ? "true" : "false");
     } else {
-        (void)snprintf(ret, SHOWN_MAX, "%s", cJSON_IsObject(value) ? "a mapping" : cJSON_IsArray(value) ? "a list" : "nothing");
+        (void)snprintf(ret, SHOWN_MAX, "%s",
+                       cJSON_IsObject(value)  ? "a mapping"
+                       : cJSON_IsArray(value) ? "a list"
+                                              : "nothing");
     }
 }
 
@@ -67,12 +70,14 @@ static void advise_set(const cJSON *value, const struct json_path *path, char *r
     const char *steps = strstr(where, "steps[");
     const char *field = steps ? strstr(steps, "].") : NULL;
     if (field)
-        (void)snprintf(ret, size, "; references go into the step's set: {field: %s, value: \"%.80s\"}", field + 2, value->valuestring);
+        (void)snprintf(ret, size, "; references go into the step's set: {field: %s, value: \"%.80s\"}",
+                       field + 2, value->valuestring);
 }
 
 /* --- scalars -------------------------------------------------------------------------------------------------- */
 
-static void check_enum(const struct checker *c, const cJSON *allowed, const cJSON *value, const struct json_path *path)
+static void check_enum(const struct checker *c, const cJSON *allowed, const cJSON *value,
+                       const struct json_path *path)
 {
     const char *words[64] = {NULL};
     size_t n = 0;
@@ -111,17 +116,20 @@ static size_t count_characters(const char *s)
     return n;
 }
 
-static void check_length(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_length(const struct checker *c, const cJSON *schema, const cJSON *value,
+                         const struct json_path *path)
 {
     const cJSON *min = get(schema, "minLength"), *max = get(schema, "maxLength");
     size_t n = count_characters(value->valuestring);
     if (min && (double)n < min->valuedouble)
-        report(c, value, path, "expected at least %.0f character%s, found %zu", min->valuedouble, min->valuedouble > 1 ? "s" : "", n);
+        report(c, value, path, "expected at least %.0f character%s, found %zu", min->valuedouble,
+               min->valuedouble > 1 ? "s" : "", n);
     if (max && (double)n > max->valuedouble)
         report(c, value, path, "expected at most %.0f characters, found %zu", max->valuedouble, n);
 }
 
-static void check_pattern(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_pattern(const struct checker *c, const cJSON *schema, const cJSON *value,
+                          const struct json_path *path)
 {
     const cJSON *pattern = get(schema, "pattern");
     if (!pattern || matches(pattern->valuestring, value->valuestring))
@@ -129,16 +137,18 @@ static void check_pattern(const struct checker *c, const cJSON *schema, const cJ
     char found[SHOWN_MAX], advice[256], brief[SCHEMA_BRIEF_MAX];
     show(value, found);
     if (strcmp(pattern->valuestring, "^\\$\\(.+\\)$") == 0) {
-        report(c, value, path, "expected a whole number, or a reference such as $(params.name), found %s", found);
+        report(c, value, path, "expected a whole number, or a reference such as $(params.name), found %s",
+               found);
         return;
     }
     advise_set(value, path, advice, sizeof advice);
     schema_brief(schema, brief);
-    report(c, value, path, "%s does not match %s; what is meant: %s%s", found, pattern->valuestring, *brief ? brief : "see the reference",
-           advice);
+    report(c, value, path, "%s does not match %s; what is meant: %s%s", found, pattern->valuestring,
+           *brief ? brief : "see the reference", advice);
 }
 
-static void check_string(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_string(const struct checker *c, const cJSON *schema, const cJSON *value,
+                         const struct json_path *path)
 {
     const cJSON *allowed = get(schema, "enum"), *format = get(schema, "format");
     if (allowed) {
@@ -155,10 +165,12 @@ static void check_string(const struct checker *c, const cJSON *schema, const cJS
     }
 }
 
-static void check_range(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_range(const struct checker *c, const cJSON *schema, const cJSON *value,
+                        const struct json_path *path)
 {
     const cJSON *min = get(schema, "minimum"), *max = get(schema, "maximum");
-    bool above = cJSON_IsTrue(get(schema, "exclusiveMinimum")), below = cJSON_IsTrue(get(schema, "exclusiveMaximum"));
+    bool above = cJSON_IsTrue(get(schema, "exclusiveMinimum")),
+         below = cJSON_IsTrue(get(schema, "exclusiveMaximum"));
     double v = value->valuedouble;
     char found[32], bound[32];
     json_format_double(v, found);
@@ -172,7 +184,8 @@ static void check_range(const struct checker *c, const cJSON *schema, const cJSO
     }
 }
 
-static void check_integer(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_integer(const struct checker *c, const cJSON *schema, const cJSON *value,
+                          const struct json_path *path)
 {
     char found[SHOWN_MAX];
     show(value, found);
@@ -184,7 +197,8 @@ static void check_integer(const struct checker *c, const cJSON *schema, const cJ
         check_range(c, schema, value, path);
 }
 
-static void wrong_type(const struct checker *c, const char *expected, const cJSON *value, const struct json_path *path)
+static void wrong_type(const struct checker *c, const char *expected, const cJSON *value,
+                       const struct json_path *path)
 {
     char found[SHOWN_MAX], advice[256];
     show(value, found);
@@ -198,7 +212,8 @@ static void wrong_type(const struct checker *c, const char *expected, const cJSO
         (void)snprintf(advice, sizeof advice, ": write \"%s\"", digits);
     } else if (text_wanted && cJSON_IsBool(value)) {
         (void)snprintf(advice, sizeof advice, ": write \"%s\"", found);
-    } else if (cJSON_IsString(value) && !*advice && strstr(expected, "number") && text_parse_double(value->valuestring, &number, &ignored) == 0) {
+    } else if (cJSON_IsString(value) && !*advice && strstr(expected, "number") &&
+               text_parse_double(value->valuestring, &number, &ignored) == 0) {
         (void)snprintf(advice, sizeof advice, ": remove the quotes");
     } else if (strcmp(expected, "a list") == 0 && !cJSON_IsObject(value) && !*advice) {
         (void)snprintf(advice, sizeof advice, ": write [%s]", cJSON_IsString(value) ? found : "…");
@@ -208,8 +223,9 @@ static void wrong_type(const struct checker *c, const char *expected, const cJSO
 
 /* --- lists ------------------------------------------------------------------------------------------------------ */
 
-static void check_count(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path, const char *min_key,
-                        const char *max_key, const char *what)
+static void check_count(const struct checker *c, const cJSON *schema, const cJSON *value,
+                        const struct json_path *path, const char *min_key, const char *max_key,
+                        const char *what)
 {
     const cJSON *min = get(schema, min_key), *max = get(schema, max_key);
     int n = cJSON_GetArraySize(value);
@@ -227,7 +243,8 @@ static char *identity(const cJSON *item, const cJSON *keys)
     struct buf text = BUF_INIT(LIST_MAX);
     for (const cJSON *key = keys->child; key; key = key->next) {
         const cJSON *field = get(item, key->valuestring);
-        if (!cJSON_IsString(field) || buf_addf(&text, "%s%s \"%s\"", text.len ? " with " : "", key->valuestring, field->valuestring) < 0) {
+        if (!cJSON_IsString(field) || buf_addf(&text, "%s%s \"%s\"", text.len ? " with " : "",
+                                               key->valuestring, field->valuestring) < 0) {
             buf_release(&text);
             return NULL;
         }
@@ -235,7 +252,8 @@ static char *identity(const cJSON *item, const cJSON *keys)
     return buf_take(&text);
 }
 
-static void check_unique(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_unique(const struct checker *c, const cJSON *schema, const cJSON *value,
+                         const struct json_path *path)
 {
     const cJSON *type = get(schema, "x-kubernetes-list-type");
     bool is_map = type && strcmp(type->valuestring, "map") == 0;
@@ -252,16 +270,19 @@ static void check_unique(const struct checker *c, const cJSON *schema, const cJS
         char first[JSON_PATH_MAX];
         if (map_has(seen, id)) {
             json_path_format(path, first);
-            report(c, item, &here, "%s occurs already in %s[%zu]: it must be unique", id, first, (size_t)(uintptr_t)map_get(seen, id));
+            report(c, item, &here, "%s occurs already in %s[%zu]: it must be unique", id, first,
+                   (size_t)(uintptr_t)map_get(seen, id));
         } else {
             (void)map_set(seen, id, (void *)(uintptr_t)i);
         }
     }
 }
 
-static void check_value(const struct checker *c, const cJSON *schema, cJSON *value, const struct json_path *path);
+static void check_value(const struct checker *c, const cJSON *schema, cJSON *value,
+                        const struct json_path *path);
 
-static void check_array(const struct checker *c, const cJSON *schema, cJSON *value, const struct json_path *path)
+static void check_array(const struct checker *c, const cJSON *schema, cJSON *value,
+                        const struct json_path *path)
 {
     check_count(c, schema, value, path, "minItems", "maxItems", "items");
     const cJSON *items = get(schema, "items");
@@ -296,7 +317,8 @@ static void list_alternatives(const cJSON *alternatives, const cJSON *present_in
     }
 }
 
-static void check_alternatives(const struct checker *c, const cJSON *alternatives, bool exactly_one, const cJSON *value, const struct json_path *path)
+static void check_alternatives(const struct checker *c, const cJSON *alternatives, bool exactly_one,
+                               const cJSON *value, const struct json_path *path)
 {
     int n = 0;
     for (const cJSON *a = alternatives->child; a; a = a->next)
@@ -306,11 +328,12 @@ static void check_alternatives(const struct checker *c, const cJSON *alternative
     _cleanup_buf_ struct buf all = BUF_INIT(LIST_MAX), found = BUF_INIT(LIST_MAX);
     list_alternatives(alternatives, NULL, &all);
     list_alternatives(alternatives, value, &found);
-    report(c, value, path, "expected %s of the fields %s; found %s", exactly_one ? "exactly one" : "at least one", buf_str(&all),
-           n ? buf_str(&found) : "none of them");
+    report(c, value, path, "expected %s of the fields %s; found %s",
+           exactly_one ? "exactly one" : "at least one", buf_str(&all), n ? buf_str(&found) : "none of them");
 }
 
-static void check_junctors(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_junctors(const struct checker *c, const cJSON *schema, const cJSON *value,
+                           const struct json_path *path)
 {
     const cJSON *one = get(schema, "oneOf"), *any = get(schema, "anyOf"), *all = get(schema, "allOf");
     if (one)
@@ -321,7 +344,8 @@ static void check_junctors(const struct checker *c, const cJSON *schema, const c
         check_junctors(c, part, value, path);
 }
 
-static void unknown_key(const struct checker *c, const cJSON *properties, const cJSON *child, const struct json_path *path)
+static void unknown_key(const struct checker *c, const cJSON *properties, const cJSON *child,
+                        const struct json_path *path)
 {
     const char *names[128] = {NULL};
     size_t n = 0;
@@ -335,7 +359,8 @@ static void unknown_key(const struct checker *c, const cJSON *properties, const 
     _cleanup_buf_ struct buf list = BUF_INIT(700); /* cut below if longer */
     for (size_t i = 0; i < n && list.len < 500; i++)
         (void)buf_addf(&list, "%s%s", i ? ", " : "", names[i]);
-    report(c, child, path, n ? "unknown field; known here: %s%s" : "unknown field; none is known here%s%s", buf_str(&list), list.len < 500 ? "" : ", …");
+    report(c, child, path, n ? "unknown field; known here: %s%s" : "unknown field; none is known here%s%s",
+           buf_str(&list), list.len < 500 ? "" : ", …");
 }
 
 static void add_defaults(const cJSON *properties, cJSON *value)
@@ -347,7 +372,8 @@ static void add_defaults(const cJSON *properties, cJSON *value)
     }
 }
 
-static void check_required(const struct checker *c, const cJSON *schema, const cJSON *value, const struct json_path *path)
+static void check_required(const struct checker *c, const cJSON *schema, const cJSON *value,
+                           const struct json_path *path)
 {
     const cJSON *required = get(schema, "required");
     for (const cJSON *r = required ? required->child : NULL; r; r = r->next) {
@@ -360,7 +386,8 @@ static void check_required(const struct checker *c, const cJSON *schema, const c
     }
 }
 
-static void check_object(const struct checker *c, const cJSON *schema, cJSON *value, const struct json_path *path)
+static void check_object(const struct checker *c, const cJSON *schema, cJSON *value,
+                         const struct json_path *path)
 {
     const cJSON *properties = get(schema, "properties"), *additional = get(schema, "additionalProperties");
     bool open = cJSON_IsTrue(get(schema, "x-kubernetes-preserve-unknown-fields"));
@@ -378,13 +405,15 @@ static void check_object(const struct checker *c, const cJSON *schema, cJSON *va
     }
 }
 
-static void check_value(const struct checker *c, const cJSON *schema, cJSON *value, const struct json_path *path)
+static void check_value(const struct checker *c, const cJSON *schema, cJSON *value,
+                        const struct json_path *path)
 {
     const char *type = schema_type(schema);
     if (cJSON_IsNull(value)) {
         report(c, value, path, "has no value (null): give it one or leave the field out");
     } else if (strcmp(type, "object") == 0) {
-        cJSON_IsObject(value) ? check_object(c, schema, value, path) : wrong_type(c, "a mapping", value, path);
+        cJSON_IsObject(value) ? check_object(c, schema, value, path)
+                              : wrong_type(c, "a mapping", value, path);
     } else if (strcmp(type, "array") == 0) {
         cJSON_IsArray(value) ? check_array(c, schema, value, path) : wrong_type(c, "a list", value, path);
     } else if (strcmp(type, "string") == 0) {
@@ -393,20 +422,23 @@ static void check_value(const struct checker *c, const cJSON *schema, cJSON *val
         if (!cJSON_IsBool(value))
             wrong_type(c, "true or false", value, path);
     } else if (strcmp(type, "integer") == 0) {
-        cJSON_IsNumber(value) ? check_integer(c, schema, value, path) : wrong_type(c, "a whole number", value, path);
+        cJSON_IsNumber(value) ? check_integer(c, schema, value, path)
+                              : wrong_type(c, "a whole number", value, path);
     } else if (strcmp(type, "number") == 0) {
         cJSON_IsNumber(value) ? check_range(c, schema, value, path) : wrong_type(c, "a number", value, path);
     } else if (strcmp(type, "int-or-string") == 0) {
         if (cJSON_IsString(value))
             check_string(c, schema, value, path);
         else
-            cJSON_IsNumber(value) ? check_integer(c, schema, value, path) : wrong_type(c, "a whole number or text", value, path);
+            cJSON_IsNumber(value) ? check_integer(c, schema, value, path)
+                                  : wrong_type(c, "a whole number or text", value, path);
     } else if (!cJSON_IsTrue(get(schema, "x-kubernetes-preserve-unknown-fields"))) {
         BUG("the schema has the type %s", type);
     }
 }
 
-void schema_check(const cJSON *schema, cJSON *value, const struct json_path *path, const struct yaml_lines *lines, struct findings *findings)
+void schema_check(const cJSON *schema, cJSON *value, const struct json_path *path,
+                  const struct yaml_lines *lines, struct findings *findings)
 {
     struct checker c = {.lines = lines, .findings = findings};
     check_value(&c, schema, value, path);

@@ -14,8 +14,9 @@ int set_find(const char *body_key, const char *field, const cJSON **ret_schema, 
 {
     size_t n = strlen(body_key);
     if (strncmp(field, body_key, n) != 0 || field[n] != '.')
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "expected a path that begins with the step's body, \"%s.…\", found \"%.120s\"", body_key,
-                        field);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                        "expected a path that begins with the step's body, \"%s.…\", found \"%.120s\"",
+                        body_key, field);
     return schema_find(schema_of_body(body_key), field + n + 1, ret_schema, err);
 }
 
@@ -45,21 +46,26 @@ int set_typed(const cJSON *schema, const char *text, cJSON **ret, struct err *er
         struct err reason = ERR_INIT;
         _cleanup_json_ cJSON *list = NULL;
         if (json_parse(text, strlen(text), 8192 * 8, &list, &reason) < 0 || !cJSON_IsArray(list))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "expected a list as JSON, such as [1, 2], found \"%.120s\"", text);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                            "expected a list as JSON, such as [1, 2], found \"%.120s\"", text);
         *ret = steal_ptr(list);
         return 0;
     }
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "the field is a mapping; set the fields in it one by one");
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                    "the field is a mapping; set the fields in it one by one");
 }
 
 /* Follows "[2][0]" behind a name from the array `*at`; *at becomes the slot's array and *ret_index the last index. */
-static int follow_indexes(cJSON **at, const char *indexes, long *ret_index, const char *field, struct err *err)
+static int follow_indexes(cJSON **at, const char *indexes, long *ret_index, const char *field,
+                          struct err *err)
 {
     for (;;) {
         char *end;
         long index = strtol(indexes + 1, &end, 10);
         if (!cJSON_IsArray(*at) || index < 0 || index >= cJSON_GetArraySize(*at))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "there is no element [%ld] in %.120s; `set` changes existing elements only", index, field);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                            "there is no element [%ld] in %.120s; `set` changes existing elements only",
+                            index, field);
         *ret_index = index;
         indexes = end + 1;
         if (*indexes != '[')
@@ -90,7 +96,8 @@ int set_place(cJSON *body, const char *field, cJSON *value, struct err *err)
         if (bracket)
             *bracket = '\0';
         if (!cJSON_IsObject(at))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "what is above \"%s\" in %.120s is not a mapping", name, field);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                            "what is above \"%s\" in %.120s is not a mapping", name, field);
         cJSON *child = cJSON_GetObjectItemCaseSensitive(at, name);
         if (indexes) {
             long index = 0;

@@ -50,7 +50,8 @@ static void check_control(const struct decoder *d)
         check_known_step(d, path, name);
     }
     k = 0;
-    for (const cJSON *approval = approvals ? approvals->child : NULL; approval; approval = approval->next, k++) {
+    for (const cJSON *approval = approvals ? approvals->child : NULL; approval;
+         approval = approval->next, k++) {
         (void)snprintf(path, sizeof path, "spec.control.approvals[%zu].step", k);
         check_known_step(d, path, field(approval, "step"));
     }

@@ -22,11 +22,13 @@ static enum expr_type type_of_param(enum param_type type)
     return types[type];
 }
 
-static int unknown(struct err *err, const char *what, const char *word, const char *const *candidates, const char *otherwise)
+static int unknown(struct err *err, const char *what, const char *word, const char *const *candidates,
+                   const char *otherwise)
 {
     char hint[HINT_MAX];
     decoder_hint(word, candidates, hint);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "there is no %s \"%.80s\"%s%s", what, word, hint, *hint ? "" : otherwise);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "there is no %s \"%.80s\"%s%s", what, word,
+                    hint, *hint ? "" : otherwise);
 }
 
 static const struct parameter *find_parameter(const struct pipeline *p, const char *name)
@@ -42,7 +44,9 @@ static int look_up_param(const struct looker *l, const char *name, enum expr_typ
 {
     const struct pipeline *p = l->d->p;
     if (l->step == SIZE_MAX)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "a parameter's default cannot use another parameter; only run.name, run.uid, run.scheduledTime and date(…)");
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+            "a parameter's default cannot use another parameter; only run.name, run.uid, run.scheduledTime and date(…)");
     const struct parameter *parameter = find_parameter(p, name);
     if (parameter) {
         *ret = type_of_param(parameter->type);
@@ -70,7 +74,10 @@ static int look_up_value(const struct step *producer, const char *value, enum ex
     size_t n = strlen(known);
     for (size_t i = 0; names[i] && n < sizeof known - 70; i++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", names[i]);
-    return unknown(err, what, value, names, names[0] ? known : producer->kind == STEP_CONTAINER ? ": declare it in container.values" : "; it has none");
+    return unknown(err, what, value, names,
+                   names[0]                           ? known
+                   : producer->kind == STEP_CONTAINER ? ": declare it in container.values"
+                                                      : "; it has none");
 }
 
 /* "s.values.v" or "s.phase". */
@@ -81,21 +88,24 @@ static int look_up_step(struct looker *l, const char *rest, enum expr_type *ret,
     _cleanup_free_ char *name = dot ? xstrndup(rest, (size_t)(dot - rest)) : xstrdup(rest);
     size_t index = (size_t)(uintptr_t)map_get(d->step_index, name);
     if (l->step == SIZE_MAX)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "a parameter's default cannot use a step's values");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                        "a parameter's default cannot use a step's values");
     if (!index)
         return unknown(err, "step", name, d->step_names, "; steps with hyphens are written steps['my-step']");
     const struct step *producer = &d->p->steps[index - 1];
     if (index - 1 == l->step)
         return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "a step cannot use its own values");
     if (producer->finally && !d->p->steps[l->step].finally)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "\"%s\" is a finally step: only finally steps can use its values", name);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                        "\"%s\" is a finally step: only finally steps can use its values", name);
     decoder_add_after(l->d, l->step, index - 1);
     if (dot && strcmp(dot, ".phase") == 0) {
         *ret = EXPR_STRING;
         return 0;
     }
     if (!dot || !text_starts_with(dot, ".values.") || strchr(dot + strlen(".values."), '.'))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "steps.%.80s: expected steps.<name>.values.<value> or steps.<name>.phase", rest);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                        "steps.%.80s: expected steps.<name>.values.<value> or steps.<name>.phase", rest);
     return look_up_value(producer, dot + strlen(".values."), ret, err);
 }
 
@@ -120,10 +130,12 @@ static int look_up_axis(const struct looker *l, const char *axis, enum expr_type
     if (!axis) {
         if (field(json, "foreach"))
             return 0;
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "item has a value only in a step with foreach");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                        "item has a value only in a step with foreach");
     }
     if (!s || !field(json, "matrix"))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest", "matrix.%.60s has a value only in a step with matrix", axis);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
+                        "matrix.%.60s has a value only in a step with matrix", axis);
     const char *names[16] = {NULL};
     for (size_t i = 0; i < s->fanout.n_axes && i < ARRAY_SIZE(names) - 1; i++) {
         names[i] = s->fanout.axes[i];
@@ -226,14 +238,19 @@ static const cJSON *child_schema(const cJSON *schema, const cJSON *child)
 static void check_whole_number(struct looker *l, const cJSON *schema, const cJSON *value, const char *path)
 {
     const cJSON *pattern = schema ? field(schema, "pattern") : NULL;
-    if (!pattern || strcmp(schema_type(schema), "int-or-string") != 0 || !text_starts_with(pattern->valuestring, "^\\$"))
+    if (!pattern || strcmp(schema_type(schema), "int-or-string") != 0 ||
+        !text_starts_with(pattern->valuestring, "^\\$"))
         return;
     enum expr_type type = type_of_whole(l, value->valuestring);
-    bool per_item = strcmp(value->valuestring, "$(item)") == 0 || text_starts_with(value->valuestring, "$(matrix.");
+    bool per_item =
+        strcmp(value->valuestring, "$(item)") == 0 || text_starts_with(value->valuestring, "$(matrix.");
     if (type == EXPR_STRING && !per_item)
-        decoder_finding(l->d, path, value, false, "expected a whole number, but %.80s is a string: give the parameter the type integer", value->valuestring);
+        decoder_finding(l->d, path, value, false,
+                        "expected a whole number, but %.80s is a string: give the parameter the type integer",
+                        value->valuestring);
     else if (type == EXPR_BOOL || type == EXPR_LIST)
-        decoder_finding(l->d, path, value, false, "expected a whole number, but %.80s is a %s", value->valuestring, type == EXPR_BOOL ? "boolean" : "list");
+        decoder_finding(l->d, path, value, false, "expected a whole number, but %.80s is a %s",
+                        value->valuestring, type == EXPR_BOOL ? "boolean" : "list");
 }
 
 static bool within_sql_quotes(const char *text, const char *at)
@@ -258,12 +275,15 @@ static void check_sql(const struct looker *l, const cJSON *value, const char *pa
             return;
         expr_free(piece.expr);
         if (piece.kind == REFERENCE_VALUE && within_sql_quotes(value->valuestring, piece.text))
-            decoder_finding(l->d, path, value, false, "%.*s stands within quotes: remove them, for the value is inserted as an SQL literal with its own",
-                            (int)(piece.len < 80 ? piece.len : 80), piece.text);
+            decoder_finding(
+                l->d, path, value, false,
+                "%.*s stands within quotes: remove them, for the value is inserted as an SQL literal with its own",
+                (int)(piece.len < 80 ? piece.len : 80), piece.text);
     }
 }
 
-static void check_tree(struct looker *l, const cJSON *schema, const cJSON *value, const struct json_path *path, enum reference_use use)
+static void check_tree(struct looker *l, const cJSON *schema, const cJSON *value,
+                       const struct json_path *path, enum reference_use use)
 {
     char where[JSON_PATH_MAX];
     if (cJSON_IsString(value)) {
@@ -281,7 +301,8 @@ static void check_tree(struct looker *l, const cJSON *schema, const cJSON *value
     size_t i = 0;
     for (const cJSON *child = value->child; child; child = child->next, i++) {
         struct json_path here = {.parent = path, .key = child->string, .index = i};
-        enum reference_use child_use = child->string && use == REFERENCE_PLAIN ? reference_use_of(container, child->string) : use;
+        enum reference_use child_use =
+            child->string && use == REFERENCE_PLAIN ? reference_use_of(container, child->string) : use;
         check_tree(l, schema ? child_schema(schema, child) : NULL, child, &here, child_use);
     }
 }
@@ -307,7 +328,9 @@ static void check_set_alternative(const struct looker *l, size_t k, const cJSON 
         if (is_alternative && present && !field(body, name)) {
             char path[64];
             (void)snprintf(path, sizeof path, "set[%zu].field", k);
-            decoder_step_finding(l->d, l->step, path, field(node, "field"), false, "the body has %s there, not %s: write the one you mean in the body", present, name);
+            decoder_step_finding(l->d, l->step, path, field(node, "field"), false,
+                                 "the body has %s there, not %s: write the one you mean in the body", present,
+                                 name);
             return;
         }
         if (part[strcspn(part, ".[")] == '[')
@@ -317,7 +340,8 @@ static void check_set_alternative(const struct looker *l, size_t k, const cJSON 
     }
 }
 
-static void check_set_value(struct looker *l, size_t k, const cJSON *node, const cJSON *schema, const char *text)
+static void check_set_value(struct looker *l, size_t k, const cJSON *node, const cJSON *schema,
+                            const char *text)
 {
     char path[JSON_PATH_MAX];
     (void)snprintf(path, sizeof path, "spec.steps[%zu].set[%zu].value", l->step, k);
@@ -329,7 +353,8 @@ static void check_set_value(struct looker *l, size_t k, const cJSON *node, const
     bool per_item = strcmp(text, "$(item)") == 0 || text_starts_with(text, "$(matrix.");
     if (!per_item && !fits(schema_type(schema), type, &expected)) {
         static const char *const names[] = {"any", "string", "number", "boolean", "list"};
-        decoder_finding(l->d, path, value_node, false, "the field takes a value of type %s, but %.80s is a %s", expected, text, names[type]);
+        decoder_finding(l->d, path, value_node, false,
+                        "the field takes a value of type %s, but %.80s is a %s", expected, text, names[type]);
         return;
     }
     if (reference_any(text))
@@ -349,11 +374,13 @@ static void check_set_value(struct looker *l, size_t k, const cJSON *node, const
 }
 
 /* The elements that indexes in the path name must exist; tried on a copy of the body. */
-static bool check_set_place(const struct looker *l, const struct step *s, size_t k, const char *path, const cJSON *node)
+static bool check_set_place(const struct looker *l, const struct step *s, size_t k, const char *path,
+                            const cJSON *node)
 {
     struct err err = ERR_INIT;
     _cleanup_json_ cJSON *copy = cJSON_Duplicate(s->body, true);
-    if (set_place(copy, s->set[k].field + strlen(step_kind_body_key(s->kind)) + 1, cJSON_CreateNull(), &err) == 0)
+    if (set_place(copy, s->set[k].field + strlen(step_kind_body_key(s->kind)) + 1, cJSON_CreateNull(),
+                  &err) == 0)
         return true;
     decoder_step_finding(l->d, l->step, path, field(node, "field"), false, "%s", err.msg);
     return false;
@@ -388,12 +415,16 @@ static void check_when(struct looker *l, const struct step *s, const cJSON *node
     if (!s->when)
         return;
     if (strstr(s->when, "$("))
-        decoder_step_finding(l->d, l->step, "when", node, false, "the condition is an expression already: write names without $(…)");
+        decoder_step_finding(l->d, l->step, "when", node, false,
+                             "the condition is an expression already: write names without $(…)");
     else if (expr_parse(s->when, &e, &err) < 0 || expr_check(e, look_up, l, &type, &err) < 0)
         decoder_step_finding(l->d, l->step, "when", node, false, "%s", err.msg);
     else if (type != EXPR_BOOL && type != EXPR_ANY)
-        decoder_step_finding(l->d, l->step, "when", node, false, "expected a condition (true or false), found a %s",
-                             type == EXPR_STRING ? "string" : type == EXPR_NUMBER ? "number" : "list");
+        decoder_step_finding(l->d, l->step, "when", node, false,
+                             "expected a condition (true or false), found a %s",
+                             type == EXPR_STRING   ? "string"
+                             : type == EXPR_NUMBER ? "number"
+                                                   : "list");
 }
 
 static void check_foreach_from(struct looker *l, const char *from, const cJSON *node)
@@ -401,11 +432,14 @@ static void check_foreach_from(struct looker *l, const char *from, const cJSON *
     _cleanup_expr_ struct expr *e = NULL;
     struct err err = ERR_INIT;
     enum expr_type type = EXPR_ANY;
-    if (reference_whole(from, &e, &err) < 0 || (!e && expr_parse(from, &e, &err) < 0) || expr_check(e, look_up, l, &type, &err) < 0)
+    if (reference_whole(from, &e, &err) < 0 || (!e && expr_parse(from, &e, &err) < 0) ||
+        expr_check(e, look_up, l, &type, &err) < 0)
         decoder_step_finding(l->d, l->step, "foreach.from", node, false, "%s", err.msg);
     else if (type != EXPR_LIST && type != EXPR_ANY)
-        decoder_step_finding(l->d, l->step, "foreach.from", node, false, "expected a list (a parameter of type list, or a value of a fan-out step), but \"%.80s\" is none",
-                             from);
+        decoder_step_finding(
+            l->d, l->step, "foreach.from", node, false,
+            "expected a list (a parameter of type list, or a value of a fan-out step), but \"%.80s\" is none",
+            from);
 }
 
 static void check_axes(struct looker *l, const struct step *s, const cJSON *json)
@@ -413,9 +447,13 @@ static void check_axes(struct looker *l, const struct step *s, const cJSON *json
     bool foreach = field(json, "foreach") != NULL;
     for (size_t a = 0; a < s->fanout.n_axes; a++) {
         size_t k = 0;
-        for (const cJSON *item = s->fanout.items[a] ? s->fanout.items[a]->child : NULL; item; item = item->next, k++) {
+        for (const cJSON *item = s->fanout.items[a] ? s->fanout.items[a]->child : NULL; item;
+             item = item->next, k++) {
             char path[JSON_PATH_MAX];
-            (void)snprintf(path, sizeof path, foreach ? "spec.steps[%zu].foreach.%ss[%zu]" : "spec.steps[%zu].matrix.axes.%s[%zu]", l->step, s->fanout.axes[a], k);
+            (void)snprintf(path, sizeof path,
+                           foreach ? "spec.steps[%zu].foreach.%ss[%zu]"
+                                   : "spec.steps[%zu].matrix.axes.%s[%zu]",
+                           l->step, s->fanout.axes[a], k);
             if (strstr(item->valuestring, "$(item)") || strstr(item->valuestring, "$(matrix."))
                 decoder_finding(l->d, path, item, false, "an item cannot be made of items");
             else
@@ -431,14 +469,17 @@ void validate_references(struct decoder *d, size_t step)
     struct looker l = {.d = d, .step = step};
     const struct step *s = &d->p->steps[step];
     const cJSON *json = decoder_step_json(d, step);
-    const struct json_path spec = {.key = "spec"}, steps = {.parent = &spec, .key = "steps"}, item = {.parent = &steps, .index = step};
+    const struct json_path spec = {.key = "spec"}, steps = {.parent = &spec, .key = "steps"},
+                           item = {.parent = &steps, .index = step};
     const struct json_path path = {.parent = &item, .key = step_kind_body_key(s->kind)};
     check_when(&l, s, field(json, "when"));
     check_axes(&l, s, json);
     check_tree(&l, schema_of_body(step_kind_body_key(s->kind)), s->body, &path, REFERENCE_PLAIN);
     check_sets(&l, s, field(json, "set"));
     if (l.uses_run_phase && !s->finally)
-        decoder_step_finding(d, step, "", json, true, "run.phase is always Running before the end of a run: it is of use in finally steps only");
+        decoder_step_finding(
+            d, step, "", json, true,
+            "run.phase is always Running before the end of a run: it is of use in finally steps only");
 }
 
 void validate_parameters(struct decoder *d)

@@ -16,9 +16,12 @@ static const struct expected_input {
     const char *output;
     bool required;
 } expected_inputs[] = {
-    {STEP_FEATURIZE, "snapshot", STEP_DATA_VALIDATE, "snapshot", true}, {STEP_TRAIN_DDP, "features", STEP_FEATURIZE, "features", true},
-    {STEP_EVALUATE, "features", STEP_FEATURIZE, "features", true},      {STEP_EVALUATE, "model", STEP_TRAIN_DDP, "model", true},
-    {STEP_REGISTER, "model", STEP_TRAIN_DDP, "model", true},            {STEP_REGISTER, "evaluation", STEP_EVALUATE, "report", true},
+    {STEP_FEATURIZE, "snapshot", STEP_DATA_VALIDATE, "snapshot", true},
+    {STEP_TRAIN_DDP, "features", STEP_FEATURIZE, "features", true},
+    {STEP_EVALUATE, "features", STEP_FEATURIZE, "features", true},
+    {STEP_EVALUATE, "model", STEP_TRAIN_DDP, "model", true},
+    {STEP_REGISTER, "model", STEP_TRAIN_DDP, "model", true},
+    {STEP_REGISTER, "evaluation", STEP_EVALUATE, "report", true},
 };
 
 static const cJSON *input_node(const struct decoder *d, size_t step, const char *name, size_t *ret_index)
@@ -33,20 +36,27 @@ static const cJSON *input_node(const struct decoder *d, size_t step, const char 
     return NULL;
 }
 
-static void check_producer(const struct decoder *d, size_t step, const struct step_input *in, const struct expected_input *e)
+static void check_producer(const struct decoder *d, size_t step, const struct step_input *in,
+                           const struct expected_input *e)
 {
     const struct step *producer = &d->p->steps[in->from];
     size_t k;
     const cJSON *node = input_node(d, step, in->name, &k);
     char path[64];
     (void)snprintf(path, sizeof path, "inputs[%zu].from", k);
-    bool fits = producer->kind == STEP_CONTAINER || (producer->kind == e->producer && strcmp(in->output, e->output) == 0);
+    bool fits = producer->kind == STEP_CONTAINER ||
+                (producer->kind == e->producer && strcmp(in->output, e->output) == 0);
     if (!fits)
-        decoder_step_finding(d, step, path, node, false, "the input \"%s\" takes the output \"%s\" of a %s step, but \"%s.%s\" is the output of a %s step", in->name, e->output,
-                             step_kind_body_key(e->producer), producer->name, in->output, step_kind_body_key(producer->kind));
+        decoder_step_finding(
+            d, step, path, node, false,
+            "the input \"%s\" takes the output \"%s\" of a %s step, but \"%s.%s\" is the output of a %s step",
+            in->name, e->output, step_kind_body_key(e->producer), producer->name, in->output,
+            step_kind_body_key(producer->kind));
     else if (producer->fanout.n_axes)
-        decoder_step_finding(d, step, path, node, false, "the input \"%s\" takes one artifact, but \"%s\" fans out and gives a list: only container steps take lists", in->name,
-                             producer->name);
+        decoder_step_finding(
+            d, step, path, node, false,
+            "the input \"%s\" takes one artifact, but \"%s\" fans out and gives a list: only container steps take lists",
+            in->name, producer->name);
 }
 
 static void unknown_input(const struct decoder *d, size_t step, const struct step_input *in)
@@ -58,14 +68,16 @@ static void unknown_input(const struct decoder *d, size_t step, const struct ste
     for (size_t i = 0; i < ARRAY_SIZE(expected_inputs); i++) {
         if (expected_inputs[i].consumer != s->kind)
             continue;
-        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", n ? ", " : "", expected_inputs[i].name);
+        len +=
+            (size_t)snprintf(known + len, sizeof known - len, "%s%s", n ? ", " : "", expected_inputs[i].name);
         names[n++] = expected_inputs[i].name;
     }
     const cJSON *node = input_node(d, step, in->name, &k);
     char path[64], hint[HINT_MAX];
     (void)snprintf(path, sizeof path, "inputs[%zu].name", k);
     decoder_hint(in->name, names, hint);
-    decoder_step_finding(d, step, path, node, false, "%s steps take no input \"%s\" (known: %s)%s%s", step_kind_body_key(s->kind), in->name, known, hint,
+    decoder_step_finding(d, step, path, node, false, "%s steps take no input \"%s\" (known: %s)%s%s",
+                         step_kind_body_key(s->kind), in->name, known, hint,
                          n ? "" : "; to wait for a step, use after");
 }
 
@@ -97,8 +109,10 @@ static void check_inputs(const struct decoder *d, size_t step)
         const struct expected_input *e = &expected_inputs[i];
         size_t k;
         if (e->consumer == s->kind && e->required && !input_node(d, step, e->name, &k))
-            decoder_step_finding(d, step, "inputs", NULL, false, "%s steps need the input \"%s\": add {name: %s, from: <a %s step>.%s}", step_kind_body_key(s->kind), e->name,
-                                 e->name, step_kind_body_key(e->producer), e->output);
+            decoder_step_finding(d, step, "inputs", NULL, false,
+                                 "%s steps need the input \"%s\": add {name: %s, from: <a %s step>.%s}",
+                                 step_kind_body_key(s->kind), e->name, e->name,
+                                 step_kind_body_key(e->producer), e->output);
     }
 }
 
@@ -114,7 +128,8 @@ const struct step *validate_features_of(const struct decoder *d, size_t step)
 static bool valid_axis(const char *name)
 {
     size_t n = strlen(name);
-    return n >= 1 && n <= LIMIT_NAME && name[0] >= 'a' && name[0] <= 'z' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == n;
+    return n >= 1 && n <= LIMIT_NAME && name[0] >= 'a' && name[0] <= 'z' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == n;
 }
 
 static void check_fanout(const struct decoder *d, size_t step, const cJSON *json)
@@ -122,9 +137,12 @@ static void check_fanout(const struct decoder *d, size_t step, const cJSON *json
     const struct step *s = &d->p->steps[step];
     const cJSON *foreach = field(json, "foreach"), *matrix = field(json, "matrix");
     if (foreach && matrix)
-        decoder_step_finding(d, step, "matrix", matrix, false, "foreach and matrix exclude each other: write the items of foreach as an axis of matrix");
+        decoder_step_finding(
+            d, step, "matrix", matrix, false,
+            "foreach and matrix exclude each other: write the items of foreach as an axis of matrix");
     if (s->kind == STEP_APPROVAL && (foreach || matrix))
-        decoder_step_finding(d, step, foreach ? "foreach" : "matrix", foreach ? foreach : matrix, false, "an approval cannot fan out");
+        decoder_step_finding(d, step, foreach ? "foreach" : "matrix", foreach ? foreach : matrix, false,
+                             "an approval cannot fan out");
     int64_t items = 1;
     for (size_t a = 0; a < s->fanout.n_axes; a++) {
         items *= s->fanout.items[a] ? cJSON_GetArraySize(s->fanout.items[a]) : 1;
@@ -132,14 +150,20 @@ static void check_fanout(const struct decoder *d, size_t step, const cJSON *json
         char path[JSON_PATH_MAX];
         (void)snprintf(path, sizeof path, "matrix.axes.%.300s", s->fanout.axes[a]);
         if (!valid_axis(s->fanout.axes[a]))
-            decoder_step_finding(d, step, path, s->fanout.items[a], false, "expected an axis name of lower-case letters, digits and underscores that begins with a letter, found \"%.80s\"",
-                                 s->fanout.axes[a]);
+            decoder_step_finding(
+                d, step, path, s->fanout.items[a], false,
+                "expected an axis name of lower-case letters, digits and underscores that begins with a letter, found \"%.80s\"",
+                s->fanout.axes[a]);
     }
     if (items > LIMIT_FANOUT_ITEMS)
-        decoder_step_finding(d, step, "matrix", matrix, false, "the axes make %lld combinations: at most %d are possible", (long long)items, LIMIT_FANOUT_ITEMS);
+        decoder_step_finding(d, step, "matrix", matrix, false,
+                             "the axes make %lld combinations: at most %d are possible", (long long)items,
+                             LIMIT_FANOUT_ITEMS);
     if (s->fanout.n_axes && !s->fanout.from && s->fanout.min_success > items)
-        decoder_step_finding(d, step, foreach ? "foreach.minSuccess" : "matrix.minSuccess", field(foreach ? foreach : matrix, "minSuccess"), false,
-                             "expected at most %lld, the number of items, found %lld", (long long)items, (long long)s->fanout.min_success);
+        decoder_step_finding(d, step, foreach ? "foreach.minSuccess" : "matrix.minSuccess",
+                             field(foreach ? foreach : matrix, "minSuccess"), false,
+                             "expected at most %lld, the number of items, found %lld", (long long)items,
+                             (long long)s->fanout.min_success);
 }
 
 static void check_finally(const struct decoder *d, size_t step, const cJSON *json)
@@ -150,12 +174,15 @@ static void check_finally(const struct decoder *d, size_t step, const cJSON *jso
     for (size_t i = 0; i < s->n_inputs; i++) {
         const struct step *producer = &d->p->steps[s->inputs[i].from];
         if (producer->finally)
-            decoder_step_finding(d, step, "inputs", field(json, "inputs"), false, "\"%s\" is a finally step: only finally steps can take its outputs", producer->name);
+            decoder_step_finding(d, step, "inputs", field(json, "inputs"), false,
+                                 "\"%s\" is a finally step: only finally steps can take its outputs",
+                                 producer->name);
     }
     for (size_t i = 0; i < s->n_after; i++) {
         const struct step *other = &d->p->steps[s->after[i]];
         if (other->finally)
-            decoder_step_finding(d, step, "after", field(json, "after"), false, "\"%s\" is a finally step: only finally steps can wait for it", other->name);
+            decoder_step_finding(d, step, "after", field(json, "after"), false,
+                                 "\"%s\" is a finally step: only finally steps can wait for it", other->name);
     }
 }
 
@@ -164,12 +191,17 @@ static void check_workers(const struct decoder *d, size_t step, const cJSON *jso
     const struct step *s = &d->p->steps[step];
     bool gang = s->kind == STEP_TRAIN_DDP || s->kind == STEP_CONTAINER;
     if (s->workers > 1 && !gang)
-        decoder_step_finding(d, step, "workers", field(json, "workers"), false, "%s steps work alone: expected 1, found %lld", step_kind_body_key(s->kind), (long long)s->workers);
+        decoder_step_finding(d, step, "workers", field(json, "workers"), false,
+                             "%s steps work alone: expected 1, found %lld", step_kind_body_key(s->kind),
+                             (long long)s->workers);
     if (s->min_workers != s->workers)
-        decoder_step_finding(d, step, "minWorkers", field(json, "minWorkers"), false, "expected the number of workers, %lld, found %lld: elastic training does not exist yet",
-                             (long long)s->workers, (long long)s->min_workers);
+        decoder_step_finding(
+            d, step, "minWorkers", field(json, "minWorkers"), false,
+            "expected the number of workers, %lld, found %lld: elastic training does not exist yet",
+            (long long)s->workers, (long long)s->min_workers);
     if (s->gpu > 0 && !gang)
-        decoder_step_finding(d, step, "resources.gpu", field(field(json, "resources"), "gpu"), true, "%s steps do not use GPUs: they would be held idle",
+        decoder_step_finding(d, step, "resources.gpu", field(field(json, "resources"), "gpu"), true,
+                             "%s steps do not use GPUs: they would be held idle",
                              step_kind_body_key(s->kind));
 }
 
@@ -188,12 +220,17 @@ static void check_cache(const struct decoder *d, size_t step, const cJSON *json)
     if (!enabled)
         return;
     if (s->finally && cJSON_IsTrue(enabled))
-        decoder_step_finding(d, step, "cache.enabled", enabled, true, "has no effect: finally steps are never cached");
+        decoder_step_finding(d, step, "cache.enabled", enabled, true,
+                             "has no effect: finally steps are never cached");
     else if (s->kind == STEP_CONTAINER && cJSON_IsTrue(enabled) && !pinned(s))
-        decoder_step_finding(d, step, "cache.enabled", enabled, true, "has no effect: the image is not pinned by digest (name@sha256:…)");
-    else if (s->kind == STEP_DATA_VALIDATE || s->kind == STEP_EVALUATE || s->kind == STEP_REGISTER || s->kind == STEP_APPROVAL)
-        decoder_step_finding(d, step, "cache.enabled", enabled, true, "has no effect: %s steps always look at the world outside; what they found before is reused by themselves",
-                             step_kind_body_key(s->kind));
+        decoder_step_finding(d, step, "cache.enabled", enabled, true,
+                             "has no effect: the image is not pinned by digest (name@sha256:…)");
+    else if (s->kind == STEP_DATA_VALIDATE || s->kind == STEP_EVALUATE || s->kind == STEP_REGISTER ||
+             s->kind == STEP_APPROVAL)
+        decoder_step_finding(
+            d, step, "cache.enabled", enabled, true,
+            "has no effect: %s steps always look at the world outside; what they found before is reused by themselves",
+            step_kind_body_key(s->kind));
 }
 
 static void check_retry(const struct decoder *d, size_t step, const cJSON *json)
@@ -201,24 +238,30 @@ static void check_retry(const struct decoder *d, size_t step, const cJSON *json)
     const struct step *s = &d->p->steps[step];
     const cJSON *retry = field(json, "retry");
     if (s->retry.max_backoff_ms < s->retry.backoff_ms)
-        decoder_step_finding(d, step, "retry.maxBackoffSeconds", field(retry, "maxBackoffSeconds"), false, "expected at least backoffSeconds, %lld, found %lld",
-                             (long long)(s->retry.backoff_ms / 1000), (long long)(s->retry.max_backoff_ms / 1000));
+        decoder_step_finding(d, step, "retry.maxBackoffSeconds", field(retry, "maxBackoffSeconds"), false,
+                             "expected at least backoffSeconds, %lld, found %lld",
+                             (long long)(s->retry.backoff_ms / 1000),
+                             (long long)(s->retry.max_backoff_ms / 1000));
     if (s->retry.memory_max_bytes && s->memory_bytes > s->retry.memory_max_bytes)
-        decoder_step_finding(d, step, "retry.memory.max", field(field(retry, "memory"), "max"), false, "expected at least resources.memory, \"%s\", found \"%s\"",
-                             text_field(field(json, "resources"), "memory"), text_field(field(retry, "memory"), "max"));
+        decoder_step_finding(d, step, "retry.memory.max", field(field(retry, "memory"), "max"), false,
+                             "expected at least resources.memory, \"%s\", found \"%s\"",
+                             text_field(field(json, "resources"), "memory"),
+                             text_field(field(retry, "memory"), "max"));
 }
 
 /* --- pods --------------------------------------------------------------------------------------------------------------------- */
 
 static void check_reserved_keys(const struct decoder *d, size_t step, const cJSON *map, const char *name)
 {
-    static const char *const prefixes[] = {"trainyard.dev/", "batch.kubernetes.io/", "kubectl.kubernetes.io/default-container"};
+    static const char *const prefixes[] = {"trainyard.dev/", "batch.kubernetes.io/",
+                                           "kubectl.kubernetes.io/default-container"};
     for (const cJSON *entry = map ? map->child : NULL; entry; entry = entry->next) {
         for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
             char path[JSON_PATH_MAX];
             (void)snprintf(path, sizeof path, "podTemplate.%s.%.300s", name, entry->string);
             if (text_starts_with(entry->string, prefixes[i]))
-                decoder_step_finding(d, step, path, entry, false, "%s is reserved: choose a key of your own", prefixes[i]);
+                decoder_step_finding(d, step, path, entry, false, "%s is reserved: choose a key of your own",
+                                     prefixes[i]);
         }
     }
 }
@@ -230,7 +273,9 @@ static void check_env(const struct decoder *d, size_t step, const cJSON *env, co
         char path[128];
         (void)snprintf(path, sizeof path, "%s[%zu]", where, k);
         if (text_starts_with(text_field(e, "name"), "TRAINYARD_"))
-            decoder_step_finding(d, step, path, e, false, "names that begin with TRAINYARD_ are reserved, found \"%s\"", text_field(e, "name"));
+            decoder_step_finding(d, step, path, e, false,
+                                 "names that begin with TRAINYARD_ are reserved, found \"%s\"",
+                                 text_field(e, "name"));
         if (field(e, "value") && field(e, "valueFrom"))
             decoder_step_finding(d, step, path, e, false, "value and valueFrom exclude each other");
     }
@@ -245,7 +290,8 @@ static bool has_volume(const cJSON *volumes, const char *name)
     return false;
 }
 
-static void check_mounts(const struct decoder *d, size_t step, const cJSON *mounts, const cJSON *volumes, const char *where)
+static void check_mounts(const struct decoder *d, size_t step, const cJSON *mounts, const cJSON *volumes,
+                         const char *where)
 {
     size_t k = 0;
     for (const cJSON *m = mounts ? mounts->child : NULL; m; m = m->next, k++) {
@@ -253,9 +299,11 @@ static void check_mounts(const struct decoder *d, size_t step, const cJSON *moun
         (void)snprintf(path, sizeof path, "%s[%zu]", where, k);
         const char *at = text_field(m, "mountPath");
         if (!has_volume(volumes, text_field(m, "name")))
-            decoder_step_finding(d, step, path, m, false, "there is no volume \"%s\" in podTemplate.volumes", text_field(m, "name"));
+            decoder_step_finding(d, step, path, m, false, "there is no volume \"%s\" in podTemplate.volumes",
+                                 text_field(m, "name"));
         if (text_equal(at, "/trainyard") || text_starts_with(at, "/trainyard/"))
-            decoder_step_finding(d, step, path, m, false, "/trainyard is reserved, found the mountPath \"%s\"", at);
+            decoder_step_finding(d, step, path, m, false,
+                                 "/trainyard is reserved, found the mountPath \"%s\"", at);
     }
 }
 
@@ -278,7 +326,8 @@ static void check_pod(const struct decoder *d, size_t step)
         (void)snprintf(path, sizeof path, "podTemplate.sidecars[%zu].name", k);
         for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
             if (text_equal(text_field(sidecar, "name"), ours[i]))
-                decoder_step_finding(d, step, path, sidecar, false, "\"%s\" is the name of a container of ours: choose another", ours[i]);
+                decoder_step_finding(d, step, path, sidecar, false,
+                                     "\"%s\" is the name of a container of ours: choose another", ours[i]);
         }
     }
 }
@@ -289,7 +338,9 @@ static void check_size(const struct decoder *d, size_t step)
     _cleanup_free_ char *text = cJSON_PrintUnformatted(s->body);
     size_t n = text ? strlen(text) : 0;
     if (n > LIMIT_CONFIG_BYTES)
-        decoder_step_finding(d, step, step_kind_body_key(s->kind), s->body, false, "the step's config has %zu bytes as JSON: at most %d travel to its pod", n, LIMIT_CONFIG_BYTES);
+        decoder_step_finding(d, step, step_kind_body_key(s->kind), s->body, false,
+                             "the step's config has %zu bytes as JSON: at most %d travel to its pod", n,
+                             LIMIT_CONFIG_BYTES);
 }
 
 void validate_step(struct decoder *d, size_t step)

@@ -26,12 +26,14 @@ static void hint_from_list(const cJSON *list, const char *word, char ret[static 
 }
 
 /* `word` is in the list; else a finding that lists nothing but suggests. */
-static void check_listed(const struct decoder *d, size_t step, const char *path, const cJSON *node, const cJSON *list, const char *list_name)
+static void check_listed(const struct decoder *d, size_t step, const char *path, const cJSON *node,
+                         const cJSON *list, const char *list_name)
 {
     char hint[HINT_MAX];
     hint_from_list(list, node->valuestring, hint);
     if (!in_list(list, node->valuestring))
-        decoder_step_finding(d, step, path, node, false, "\"%.80s\" is not in %s%s", node->valuestring, list_name, *hint ? hint : ": add it there");
+        decoder_step_finding(d, step, path, node, false, "\"%.80s\" is not in %s%s", node->valuestring,
+                             list_name, *hint ? hint : ": add it there");
 }
 
 /* --- metrics ------------------------------------------------------------------------------------------------------------- */
@@ -52,7 +54,9 @@ static void check_metrics(const struct decoder *d, size_t step, const char *wher
         if (text_equal(m->valuestring, "ndcg"))
             decoder_step_finding(d, step, path, m, false, "expected the cut as well, such as ndcg@10");
         else if (is_ranking_metric(m->valuestring) && producer && !field(producer->body, "group"))
-            decoder_step_finding(d, step, path, m, false, "%s is measured within groups, but the step \"%s\" has no featurize.group", m->valuestring, producer->name);
+            decoder_step_finding(d, step, path, m, false,
+                                 "%s is measured within groups, but the step \"%s\" has no featurize.group",
+                                 m->valuestring, producer->name);
     }
 }
 
@@ -77,9 +81,12 @@ static void check_embeddings(const struct decoder *d, size_t step, const cJSON *
         (void)snprintf(path, sizeof path, "trainDdp.embeddings.perFeature.%.200s", width->string);
         decoder_hint(width->string, names, hint);
         if (!found)
-            decoder_step_finding(d, step, path, width, false, "the step \"%s\" makes no feature \"%.80s\"%s", producer->name, width->string, hint);
+            decoder_step_finding(d, step, path, width, false, "the step \"%s\" makes no feature \"%.80s\"%s",
+                                 producer->name, width->string, hint);
         else if (field(found, "numeric"))
-            decoder_step_finding(d, step, path, width, false, "\"%s\" is a numeric feature: only categorical ones have embeddings", width->string);
+            decoder_step_finding(d, step, path, width, false,
+                                 "\"%s\" is a numeric feature: only categorical ones have embeddings",
+                                 width->string);
     }
 }
 
@@ -87,7 +94,12 @@ static void check_loss(const struct decoder *d, size_t step, const cJSON *body)
 {
     static const struct {
         const char *loss, *labels;
-    } table[] = {{"bce", "binary"}, {"crossEntropy", "class"}, {"mse", "number"}, {"huber", "number"}, {"pairwise", "binary or relevance"}, {"listwise", "binary or relevance"}};
+    } table[] = {{"bce", "binary"},
+                 {"crossEntropy", "class"},
+                 {"mse", "number"},
+                 {"huber", "number"},
+                 {"pairwise", "binary or relevance"},
+                 {"listwise", "binary or relevance"}};
     const struct step *producer = validate_features_of(d, step);
     const cJSON *loss = field(body, "loss");
     const char *type = producer ? text_field(field(producer->body, "label"), "type") : NULL;
@@ -96,22 +108,27 @@ static void check_loss(const struct decoder *d, size_t step, const cJSON *body)
         if (!chosen)
             continue;
         if (!strstr(table[i].labels, type))
-            decoder_step_finding(d, step, "trainDdp.loss", loss, false, "%s is for labels of type %s, but the step \"%s\" makes one of type %s", table[i].loss, table[i].labels,
-                                 producer->name, type);
+            decoder_step_finding(d, step, "trainDdp.loss", loss, false,
+                                 "%s is for labels of type %s, but the step \"%s\" makes one of type %s",
+                                 table[i].loss, table[i].labels, producer->name, type);
         if (text_ends_with(table[i].loss, "wise") && !field(producer->body, "group"))
-            decoder_step_finding(d, step, "trainDdp.loss", loss, false, "%s is a loss within groups, but the step \"%s\" has no featurize.group", table[i].loss, producer->name);
+            decoder_step_finding(d, step, "trainDdp.loss", loss, false,
+                                 "%s is a loss within groups, but the step \"%s\" has no featurize.group",
+                                 table[i].loss, producer->name);
     }
 }
 
 static void check_batch(const struct decoder *d, size_t step, const cJSON *body)
 {
     const struct step *s = &d->p->steps[step];
-    const cJSON *batch = field(body, "batch"), *global = field(batch, "global"), *accumulate = field(batch, "accumulate");
+    const cJSON *batch = field(body, "batch"), *global = field(batch, "global"),
+                *accumulate = field(batch, "accumulate");
     int64_t ranks = s->workers * (s->gpu > 1 ? s->gpu : 1);
     int64_t parts = cJSON_IsNumber(accumulate) ? (int64_t)accumulate->valuedouble : 1;
     if (cJSON_IsNumber(global) && global->valuedouble < (double)(ranks * parts))
-        decoder_step_finding(d, step, "trainDdp.batch.global", global, false, "expected at least one row for each of %lld ranks times %lld parts, found %.0f", (long long)ranks,
-                             (long long)parts, global->valuedouble);
+        decoder_step_finding(d, step, "trainDdp.batch.global", global, false,
+                             "expected at least one row for each of %lld ranks times %lld parts, found %.0f",
+                             (long long)ranks, (long long)parts, global->valuedouble);
 }
 
 static void check_decay(const struct decoder *d, size_t step, const cJSON *body)
@@ -119,23 +136,31 @@ static void check_decay(const struct decoder *d, size_t step, const cJSON *body)
     const cJSON *at = field(field(field(field(body, "schedule"), "decay"), "steps"), "at");
     for (const cJSON *point = at ? at->child : NULL; point && point->next; point = point->next) {
         if (point->valuedouble >= point->next->valuedouble)
-            decoder_step_finding(d, step, "trainDdp.schedule.decay.steps.at", at, false, "expected rising points, found %g before %g", point->valuedouble, point->next->valuedouble);
+            decoder_step_finding(d, step, "trainDdp.schedule.decay.steps.at", at, false,
+                                 "expected rising points, found %g before %g", point->valuedouble,
+                                 point->next->valuedouble);
     }
 }
 
 void validate_train_ddp(struct decoder *d, size_t step)
 {
     const struct step *s = &d->p->steps[step];
-    const cJSON *body = s->body, *stopping = field(body, "earlyStopping"), *validation = field(body, "validation");
+    const cJSON *body = s->body, *stopping = field(body, "earlyStopping"),
+                *validation = field(body, "validation");
     if (stopping && !validation)
-        decoder_step_finding(d, step, "trainDdp.earlyStopping", stopping, false, "needs validation with the metric it looks at");
+        decoder_step_finding(d, step, "trainDdp.earlyStopping", stopping, false,
+                             "needs validation with the metric it looks at");
     else if (stopping)
-        check_listed(d, step, "trainDdp.earlyStopping.metric", field(stopping, "metric"), field(validation, "metrics"), "trainDdp.validation.metrics");
+        check_listed(d, step, "trainDdp.earlyStopping.metric", field(stopping, "metric"),
+                     field(validation, "metrics"), "trainDdp.validation.metrics");
     check_metrics(d, step, "trainDdp.validation.metrics", field(validation, "metrics"));
     if (text_equal(text_field(body, "device"), "cuda") && s->gpu == 0)
-        decoder_step_finding(d, step, "trainDdp.device", field(body, "device"), false, "cuda needs resources.gpu of at least 1");
+        decoder_step_finding(d, step, "trainDdp.device", field(body, "device"), false,
+                             "cuda needs resources.gpu of at least 1");
     if (text_equal(text_field(body, "device"), "cpu") && s->gpu > 0)
-        decoder_step_finding(d, step, "trainDdp.device", field(body, "device"), true, "resources.gpu is %lld, but the device is cpu: the GPUs would be held idle", (long long)s->gpu);
+        decoder_step_finding(d, step, "trainDdp.device", field(body, "device"), true,
+                             "resources.gpu is %lld, but the device is cpu: the GPUs would be held idle",
+                             (long long)s->gpu);
     check_embeddings(d, step, body);
     check_loss(d, step, body);
     check_batch(d, step, body);
@@ -151,10 +176,13 @@ static void check_gate(const struct decoder *d, size_t step, const cJSON *body, 
     check_listed(d, step, path, field(rule, "metric"), field(body, "metrics"), "evaluate.metrics");
     (void)snprintf(path, sizeof path, "evaluate.gate[%zu]", k);
     if ((field(rule, "minDelta") || field(rule, "minRelativeDelta")) && !field(body, "baseline"))
-        decoder_step_finding(d, step, path, rule, false, "minDelta and minRelativeDelta compare with a baseline: add evaluate.baseline");
+        decoder_step_finding(d, step, path, rule, false,
+                             "minDelta and minRelativeDelta compare with a baseline: add evaluate.baseline");
     const cJSON *min = field(rule, "min"), *max = field(rule, "max");
     if (min && max && min->valuedouble > max->valuedouble)
-        decoder_step_finding(d, step, path, rule, false, "min (%g) is above max (%g): the gate can never pass", min->valuedouble, max->valuedouble);
+        decoder_step_finding(d, step, path, rule, false,
+                             "min (%g) is above max (%g): the gate can never pass", min->valuedouble,
+                             max->valuedouble);
 }
 
 void validate_evaluate(struct decoder *d, size_t step)

@@ -18,7 +18,7 @@ struct yaml_lines {
     struct line {
         const cJSON *node;
         int line;
-    } *slots;
+    } * slots;
     size_t n, size; /* size is a power of two */
 };
 
@@ -80,7 +80,8 @@ static int line_of(const yaml_event_t *event)
 }
 
 /* An error that ends reading. */
-__attribute__((format(printf, 4, 5))) static int fail(struct reader *r, int line, const struct json_path *path, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static int fail(struct reader *r, int line,
+                                                      const struct json_path *path, const char *fmt, ...)
 {
     char where[JSON_PATH_MAX], text[512];
     json_path_format(path, where);
@@ -101,14 +102,17 @@ static int next_event(struct reader *r, yaml_event_t *event, const struct json_p
         return fail(r, 0, path, "not readable as UTF-8 text: %s at byte %zu", p->problem, p->problem_offset);
     if (p->error == YAML_MEMORY_ERROR)
         return fail(r, 0, path, "out of memory while reading YAML");
-    return fail(r, (int)p->problem_mark.line + 1, path, "not valid YAML: %s%s%s (column %zu)", p->context ? p->context : "",
-                p->context ? ", " : "", p->problem ? p->problem : "unexpected text", p->problem_mark.column + 1);
+    return fail(r, (int)p->problem_mark.line + 1, path, "not valid YAML: %s%s%s (column %zu)",
+                p->context ? p->context : "", p->context ? ", " : "",
+                p->problem ? p->problem : "unexpected text", p->problem_mark.column + 1);
 }
 
 static int count_node(struct reader *r, size_t n, int line, const struct json_path *path)
 {
     r->nodes += n;
-    return r->nodes <= LIMIT_YAML_NODES ? 0 : fail(r, line, path, "more than %d values (aliases expanded)", LIMIT_YAML_NODES);
+    return r->nodes <= LIMIT_YAML_NODES
+               ? 0
+               : fail(r, line, path, "more than %d values (aliases expanded)", LIMIT_YAML_NODES);
 }
 
 static cJSON *made(cJSON *node)
@@ -153,7 +157,8 @@ static int read_scalar(struct reader *r, const yaml_event_t *event, const struct
     return 0;
 }
 
-static int read_node(struct reader *r, const yaml_event_t *event, const struct json_path *path, size_t depth, cJSON **ret);
+static int read_node(struct reader *r, const yaml_event_t *event, const struct json_path *path, size_t depth,
+                     cJSON **ret);
 
 static int read_sequence(struct reader *r, const struct json_path *path, size_t depth, cJSON *array)
 {
@@ -175,7 +180,8 @@ static int read_sequence(struct reader *r, const struct json_path *path, size_t 
 }
 
 /* A key: text that no reader takes for something else. */
-static int read_key(struct reader *r, const yaml_event_t *event, const struct json_path *path, const struct map *seen, char **ret)
+static int read_key(struct reader *r, const yaml_event_t *event, const struct json_path *path,
+                    const struct map *seen, char **ret)
 {
     int line = line_of(event);
     if (event->type == YAML_ALIAS_EVENT)
@@ -253,16 +259,19 @@ static void remember_all(struct yaml_lines *lines, const cJSON *node, int line)
         remember_all(lines, child, line);
 }
 
-static int read_alias(struct reader *r, const yaml_event_t *event, const struct json_path *path, size_t depth, cJSON **ret)
+static int read_alias(struct reader *r, const yaml_event_t *event, const struct json_path *path, size_t depth,
+                      cJSON **ret)
 {
     const char *name = (const char *)event->data.alias.anchor;
     const cJSON *target = map_get(r->anchors, name);
     if (!target)
-        return fail(r, line_of(event), path, "the alias *%s has no finished anchor &%s before it", name, name);
+        return fail(r, line_of(event), path, "the alias *%s has no finished anchor &%s before it", name,
+                    name);
     size_t height;
     size_t n = measure(target, &height);
     if (depth + height > LIMIT_JSON_DEPTH)
-        return fail(r, line_of(event), path, "nested deeper than %d levels (aliases expanded)", LIMIT_JSON_DEPTH);
+        return fail(r, line_of(event), path, "nested deeper than %d levels (aliases expanded)",
+                    LIMIT_JSON_DEPTH);
     if (count_node(r, n, line_of(event), path) < 0)
         return -1;
     *ret = made(cJSON_Duplicate(target, true));
@@ -271,7 +280,8 @@ static int read_alias(struct reader *r, const yaml_event_t *event, const struct 
 }
 
 /* On failure *ret may hold a partial tree, which the caller's owner frees. */
-static int read_content(struct reader *r, const yaml_event_t *event, const struct json_path *path, size_t depth, cJSON **ret)
+static int read_content(struct reader *r, const yaml_event_t *event, const struct json_path *path,
+                        size_t depth, cJSON **ret)
 {
     switch (event->type) {
     case YAML_SCALAR_EVENT:
@@ -306,7 +316,8 @@ static const char *anchor_of(const yaml_event_t *event)
 }
 
 /* The node that begins with `event`; *ret is written only on success. */
-static int read_node(struct reader *r, const yaml_event_t *event, const struct json_path *path, size_t depth, cJSON **ret)
+static int read_node(struct reader *r, const yaml_event_t *event, const struct json_path *path, size_t depth,
+                     cJSON **ret)
 {
     int line = line_of(event);
     if (depth > LIMIT_JSON_DEPTH)
@@ -339,8 +350,8 @@ static int read_stream(struct reader *r, cJSON **ret)
         int rc = 0;
         if (type == YAML_DOCUMENT_START_EVENT && tree)
             rc = fail(r, line_of(&event), NULL, "a second document begins here: one file holds one manifest");
-        else if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT && type != YAML_DOCUMENT_END_EVENT &&
-                 type != YAML_STREAM_END_EVENT) {
+        else if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT &&
+                 type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT) {
             rc = read_node(r, &event, NULL, 1, &tree);
             if (rc == 0)
                 remember(r->lines, tree, line_of(&event));

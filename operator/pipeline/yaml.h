@@ -19,13 +19,21 @@ struct yaml_lines; /* opaque: node of the tree → line; valid while the tree is
 
 /* Every ambiguous scalar becomes a finding, as does the first error of syntax (which ends reading); with any of them the result
  * is negative and err says the first (exit 78). file_name is for err; may be NULL. */
-int yaml_parse(const char *text, size_t len, const char *file_name, struct findings *findings, cJSON **ret, struct yaml_lines **ret_lines, struct err *err);
+int yaml_parse(const char *text, size_t len, const char *file_name, struct findings *findings, cJSON **ret,
+               struct yaml_lines **ret_lines, struct err *err);
 /* 1-based: of the key for members of a mapping, of the item for those of a sequence. 0 if unknown; lines may be NULL. */
 int yaml_line(const struct yaml_lines *lines, const cJSON *node);
 struct yaml_lines *yaml_lines_free(struct yaml_lines *lines);
 
 /* How a plain scalar reads. */
-enum yaml_kind { YAML_KIND_STRING, YAML_KIND_NUMBER, YAML_KIND_TRUE, YAML_KIND_FALSE, YAML_KIND_NULL, YAML_KIND_REFUSED };
+enum yaml_kind {
+    YAML_KIND_STRING,
+    YAML_KIND_NUMBER,
+    YAML_KIND_TRUE,
+    YAML_KIND_FALSE,
+    YAML_KIND_NULL,
+    YAML_KIND_REFUSED
+};
 enum { YAML_ADVICE_MAX = 256 };
 /* *ret_number for numbers; why and what to write instead in `advice` when refused. */
 enum yaml_kind yaml_classify(const char *plain, double *ret_number, char advice[static YAML_ADVICE_MAX]);

@@ -109,7 +109,8 @@ static bool is_timestamp(const char *s)
     size_t n = run(day, digits);
     if (n < 1 || n > 2)
         return false;
-    return !day[n] || ((strchr("Tt \t", day[n]) != NULL) && run(day + n + 1, "0123456789:.+-Zz \t") == strlen(day + n + 1));
+    return !day[n] || ((strchr("Tt \t", day[n]) != NULL) &&
+                       run(day + n + 1, "0123456789:.+-Zz \t") == strlen(day + n + 1));
 }
 
 static enum yaml_kind refuse(char *advice, const char *plain, const char *why, const char *instead)
@@ -135,15 +136,16 @@ static enum yaml_kind number(const char *plain, bool whole, double *ret, char *a
     return YAML_KIND_NUMBER;
 }
 
-static enum yaml_kind classify_float(const char *plain, bool point, bool exponent, bool signed_exponent, double *ret, char *advice)
+static enum yaml_kind classify_float(const char *plain, bool point, bool exponent, bool signed_exponent,
+                                     double *ret, char *advice)
 {
     if (!exponent || (point && signed_exponent))
         return number(plain, false, ret, advice);
     /* YAML 1.1 wants a point and a signed exponent; without them it reads text. */
     const char *e = strpbrk(plain, "eE");
     char instead[96];
-    (void)snprintf(instead, sizeof instead, "%.*s%se%s%s", (int)(e - plain) < 40 ? (int)(e - plain) : 40, plain, point ? "" : ".0",
-                   signed_exponent ? "" : "+", strlen(e + 1) < 20 ? e + 1 : "…");
+    (void)snprintf(instead, sizeof instead, "%.*s%se%s%s", (int)(e - plain) < 40 ? (int)(e - plain) : 40,
+                   plain, point ? "" : ".0", signed_exponent ? "" : "+", strlen(e + 1) < 20 ? e + 1 : "…");
     return refuse(advice, plain, "is a number in YAML 1.2 and text in YAML 1.1", instead);
 }
 
@@ -154,8 +156,8 @@ enum yaml_kind yaml_classify(const char *plain, double *ret_number, char advice[
     static const char *const falses[] = {"false", "False", "FALSE", NULL};
     static const char *const yeses[] = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", NULL};
     static const char *const noes[] = {"n", "N", "no", "No", "NO", "off", "Off", "OFF", NULL};
-    static const char *const infinite[] = {".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf",
-                                           "-.INF", ".nan", ".NaN", ".NAN",  NULL};
+    static const char *const infinite[] = {".inf",  ".Inf",  ".INF", "+.inf", "+.Inf", "+.INF", "-.inf",
+                                           "-.Inf", "-.INF", ".nan", ".NaN",  ".NAN",  NULL};
     if (is_one_of(plain, nulls))
         return YAML_KIND_NULL;
     if (is_one_of(plain, trues))
@@ -164,7 +166,8 @@ enum yaml_kind yaml_classify(const char *plain, double *ret_number, char advice[
         return YAML_KIND_FALSE;
     if (is_one_of(plain, yeses) || is_one_of(plain, noes)) {
         char instead[64];
-        (void)snprintf(instead, sizeof instead, "%s, or \"%s\" for the text", is_one_of(plain, yeses) ? "true" : "false", plain);
+        (void)snprintf(instead, sizeof instead, "%s, or \"%s\" for the text",
+                       is_one_of(plain, yeses) ? "true" : "false", plain);
         return refuse(advice, plain, "is a truth value in YAML 1.1 and text in YAML 1.2", instead);
     }
     if (is_one_of(plain, infinite))
@@ -183,7 +186,8 @@ enum yaml_kind yaml_classify(const char *plain, double *ret_number, char advice[
     if (is_float(plain, &point, &exponent, &signed_exponent))
         return classify_float(plain, point, exponent, signed_exponent, ret_number, advice);
     if (is_odd_integer(plain))
-        return refuse(advice, plain, "is a number to some readers of YAML and text to others", "the decimal number, or quotes");
+        return refuse(advice, plain, "is a number to some readers of YAML and text to others",
+                      "the decimal number, or quotes");
     if (is_sexagesimal(plain))
         return quote(advice, plain, "is a number to base 60 in YAML 1.1 and text in YAML 1.2");
     if (is_timestamp(plain))

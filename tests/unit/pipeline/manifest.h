@@ -32,7 +32,8 @@ static inline char *findings_text(const struct findings *f)
 {
     char *text = xstrdup("");
     for (size_t i = 0; i < f->n; i++) {
-        char *longer = xasprintf("%s%d: %s: %s%s\n", text, f->items[i].line, f->items[i].path, f->items[i].warning ? "warning: " : "", f->items[i].message);
+        char *longer = xasprintf("%s%d: %s: %s%s\n", text, f->items[i].line, f->items[i].path,
+                                 f->items[i].warning ? "warning: " : "", f->items[i].message);
         free(text);
         text = longer;
     }

@@ -28,7 +28,8 @@ static void test_the_documented_manifest_decodes(void **state)
     assert_string_equal(cJSON_GetObjectItem(p->store, "url")->valuestring, "s3://ml-artifacts/click-ranker");
     assert_string_equal(cJSON_GetObjectItem(p->registry, "url")->valuestring, "s3://ml-models");
     assert_int_equal(p->n_steps, 6);
-    static const enum step_kind kinds[] = {STEP_DATA_VALIDATE, STEP_FEATURIZE, STEP_TRAIN_DDP, STEP_EVALUATE, STEP_REGISTER, STEP_CONTAINER};
+    static const enum step_kind kinds[] = {STEP_DATA_VALIDATE, STEP_FEATURIZE, STEP_TRAIN_DDP,
+                                           STEP_EVALUATE,      STEP_REGISTER,  STEP_CONTAINER};
     for (size_t i = 0; i < 6; i++)
         assert_int_equal(p->steps[i].kind, kinds[i]);
 }
@@ -115,7 +116,8 @@ static void test_the_hash_changes_with_what_a_run_depends_on(void **state)
     } samples[] = {
         {"a comment", "# artifacts; seen by stages only", "# other words", true},
         {"a default written out", "workers: 8", "finally: false\n      workers: 8", true},
-        {"a default below an absent mapping written out", "scratch: {size: 20Gi}", "scratch: {size: 20Gi}\n      retry: {application: 2, memory: {factor: 1.5}}", true},
+        {"a default below an absent mapping written out", "scratch: {size: 20Gi}",
+         "scratch: {size: 20Gi}\n      retry: {application: 2, memory: {factor: 1.5}}", true},
         {"the schedule", "0 2 * * *", "0 3 * * *", true},
         {"retention", "successful: 5", "successful: 6", true},
         {"limits", "parallelism: 8", "parallelism: 9", true},
@@ -131,7 +133,8 @@ static void test_the_hash_changes_with_what_a_run_depends_on(void **state)
         char *text = manifest_with(CLICK_RANKER, samples[i].from, samples[i].to);
         _cleanup_pipeline_ struct pipeline *p = manifest_decode(text);
         if ((strcmp(p->hash, original->hash) == 0) != samples[i].same)
-            fail_msg("%s: expected %s hash, found %s and %s", samples[i].name, samples[i].same ? "the same" : "another", original->hash, p->hash);
+            fail_msg("%s: expected %s hash, found %s and %s", samples[i].name,
+                     samples[i].same ? "the same" : "another", original->hash, p->hash);
         free(text);
     }
 }
@@ -144,7 +147,8 @@ static void test_an_api_object_decodes_like_the_file(void **state)
     json_add_string(object, "apiVersion", "trainyard.dev/v1alpha1");
     json_add_string(object, "kind", "TrainingPipeline");
     json_add(object, "metadata", cJSON_Duplicate(p->metadata, true));
-    json_add(object, "spec", cJSON_Duplicate(p->spec, true)); /* with the defaults, as the API server has them */
+    json_add(object, "spec",
+             cJSON_Duplicate(p->spec, true)); /* with the defaults, as the API server has them */
     struct findings findings = {0};
     struct err err = ERR_INIT;
     _cleanup_pipeline_ struct pipeline *again = NULL;
@@ -162,26 +166,39 @@ static void test_errors_have_path_line_and_suggestion(void **state)
     static const struct {
         const char *name, *from, *to, *expected;
     } samples[] = {
-        {"another version", "trainyard.dev/v1alpha1", "trainyard.dev/v1", "1: apiVersion: expected trainyard.dev/v1alpha1, found \"trainyard.dev/v1\""},
-        {"another kind", "kind: TrainingPipeline", "kind: Pipeline", "2: kind: expected TrainingPipeline, found \"Pipeline\""},
-        {"no name", "{name: click-ranker, namespace: ranking}", "{namespace: ranking}", "3: metadata.name: expected 1 to 63 lower-case letters, digits and hyphens, found nothing"},
-        {"a name with capitals", "name: click-ranker,", "name: Click_Ranker,", "3: metadata.name: expected 1 to 63 lower-case letters, digits and hyphens, found \"Click_Ranker\""},
-        {"a typo in metadata", "namespace: ranking", "namespaces: ranking", "3: metadata.namespaces: unknown field; did you mean \"namespace\"?"},
+        {"another version", "trainyard.dev/v1alpha1", "trainyard.dev/v1",
+         "1: apiVersion: expected trainyard.dev/v1alpha1, found \"trainyard.dev/v1\""},
+        {"another kind", "kind: TrainingPipeline", "kind: Pipeline",
+         "2: kind: expected TrainingPipeline, found \"Pipeline\""},
+        {"no name", "{name: click-ranker, namespace: ranking}", "{namespace: ranking}",
+         "3: metadata.name: expected 1 to 63 lower-case letters, digits and hyphens, found nothing"},
+        {"a name with capitals", "name: click-ranker,", "name: Click_Ranker,",
+         "3: metadata.name: expected 1 to 63 lower-case letters, digits and hyphens, found \"Click_Ranker\""},
+        {"a typo in metadata", "namespace: ranking", "namespaces: ranking",
+         "3: metadata.namespaces: unknown field; did you mean \"namespace\"?"},
         {"a typo at the top", "\nspec:", "\nspecs:", "4: specs: unknown field; did you mean \"spec\"?"},
-        {"a typo in a step", "\n      workers: 8", "\n      worker: 8", "spec.steps[2].worker: unknown field; did you mean \"workers\"?"},
-        {"a typo in a body", "earlyStopping:", "earlyStoping:", "spec.steps[2].trainDdp.earlyStoping: unknown field; did you mean \"earlyStopping\"?"},
-        {"null", "region: eu-west-1", "region: ~", "8: spec.store.region: has no value (null): give it one or leave the field out"},
-        {"a word of truth", "restoreBest: true", "restoreBest: yes", "spec.steps[2].trainDdp.earlyStopping.restoreBest: yes is a truth value in YAML 1.1"},
+        {"a typo in a step", "\n      workers: 8", "\n      worker: 8",
+         "spec.steps[2].worker: unknown field; did you mean \"workers\"?"},
+        {"a typo in a body", "earlyStopping:", "earlyStoping:",
+         "spec.steps[2].trainDdp.earlyStoping: unknown field; did you mean \"earlyStopping\"?"},
+        {"null", "region: eu-west-1", "region: ~",
+         "8: spec.store.region: has no value (null): give it one or leave the field out"},
+        {"a word of truth", "restoreBest: true", "restoreBest: yes",
+         "spec.steps[2].trainDdp.earlyStopping.restoreBest: yes is a truth value in YAML 1.1"},
         {"a reference in a choice", "device: auto", "device: $(params.day)",
          "spec.steps[2].trainDdp.device: expected one of auto, cpu, cuda, found \"$(params.day)\"; references go into the step's set: {field: trainDdp.device, value: \"$(params.day)\"}"},
         {"a reference in a number", "lr: 0.002, betas", "lr: $(params.lr), betas",
          "adamw.lr: expected a number, found \"$(params.lr)\"; references go into the step's set: {field: trainDdp.optimizers.dense.adamw.lr, value: \"$(params.lr)\"}"},
         {"two bodies", "register: {model", "approval: {message: x}\n      register: {model",
          "spec.steps[4]: expected exactly one of the fields dataValidate, featurize, trainDdp, evaluate, register, container, approval; found register, approval"},
-        {"a quantity without sense", "memory: 32Gi", "memory: 32 GB", "spec.steps[2].resources.memory: \"32 GB\" does not match"},
-        {"a step's name twice", "- name: features\n", "- name: validate\n", "spec.steps[1]: name \"validate\" occurs already in spec.steps[0]: it must be unique"},
-        {"a schema error hides none of its kind", "epochs: $(params.epochs)", "epochs: 0", "spec.steps[2].trainDdp.epochs: expected at least 1, found 0"},
-        {"a store of another kind", "s3://ml-artifacts/click-ranker", "gs://bucket", "6: spec.store.url: \"gs://bucket\" does not match"},
+        {"a quantity without sense", "memory: 32Gi", "memory: 32 GB",
+         "spec.steps[2].resources.memory: \"32 GB\" does not match"},
+        {"a step's name twice", "- name: features\n", "- name: validate\n",
+         "spec.steps[1]: name \"validate\" occurs already in spec.steps[0]: it must be unique"},
+        {"a schema error hides none of its kind", "epochs: $(params.epochs)", "epochs: 0",
+         "spec.steps[2].trainDdp.epochs: expected at least 1, found 0"},
+        {"a store of another kind", "s3://ml-artifacts/click-ranker", "gs://bucket",
+         "6: spec.store.url: \"gs://bucket\" does not match"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
         char *text = manifest_with(CLICK_RANKER, samples[i].from, samples[i].to);
@@ -209,7 +226,8 @@ static void test_all_findings_are_reported_and_counted(void **state)
     struct findings findings = {0};
     struct err err = ERR_INIT;
     struct pipeline *p = NULL;
-    assert_fails(pipeline_decode_yaml(text, strlen(text), "p.yaml", &p, &findings, &err), &err, ERR_INVALID, "(and 1 more)");
+    assert_fails(pipeline_decode_yaml(text, strlen(text), "p.yaml", &p, &findings, &err), &err, ERR_INVALID,
+                 "(and 1 more)");
     assert_int_equal(findings.n, 2);
     free(text);
     findings_release(&findings);
@@ -251,9 +269,10 @@ static void test_the_documented_run_decodes(void **state)
 static void test_a_run_has_its_control_fields(void **state)
 {
     (void)state;
-    static const char text[] = "{\"apiVersion\":\"trainyard.dev/v1alpha1\",\"kind\":\"TrainingRun\",\"metadata\":{\"name\":\"r\",\"uid\":\"u-1\",\"creationTimestamp\":\"2026-01-31T02:00:00Z\"},"
-                               "\"spec\":{\"pipeline\":\"p\",\"suspend\":true,\"stop\":\"Graceful\",\"restart\":{\"id\":\"again\",\"from\":[\"a\",\"b\"]},"
-                               "\"approvals\":[{\"step\":\"ask\",\"by\":\"ann\",\"comment\":\"fine\"}]}}";
+    static const char text[] =
+        "{\"apiVersion\":\"trainyard.dev/v1alpha1\",\"kind\":\"TrainingRun\",\"metadata\":{\"name\":\"r\",\"uid\":\"u-1\",\"creationTimestamp\":\"2026-01-31T02:00:00Z\"},"
+        "\"spec\":{\"pipeline\":\"p\",\"suspend\":true,\"stop\":\"Graceful\",\"restart\":{\"id\":\"again\",\"from\":[\"a\",\"b\"]},"
+        "\"approvals\":[{\"step\":\"ask\",\"by\":\"ann\",\"comment\":\"fine\"}]}}";
     _cleanup_json_ cJSON *object = cJSON_Parse(text);
     struct findings findings = {0};
     struct err err = ERR_INIT;
@@ -270,7 +289,8 @@ static void test_a_run_has_its_control_fields(void **state)
     assert_int_equal(run.scheduled_ms, run.created_ms);
     run_spec_release(&run);
     cJSON_SetValuestring(cJSON_GetObjectItem(cJSON_GetObjectItem(object, "spec"), "stop"), "Slow");
-    assert_fails(run_decode_json(object, &run, &findings, &err), &err, ERR_INVALID, "spec.stop: expected one of Graceful, Now, found \"Slow\"");
+    assert_fails(run_decode_json(object, &run, &findings, &err), &err, ERR_INVALID,
+                 "spec.stop: expected one of Graceful, Now, found \"Slow\"");
     findings_release(&findings);
 }
 

@@ -16,12 +16,19 @@ static struct expr_scope scope;
 static int set_up(void **state)
 {
     (void)state;
-    static const char params_text[] = "{\"lr\": 0.5, \"name\": \"abc\", \"on\": true, \"days\": [\"mon\", \"tue\"]}";
-    static const char steps_text[] = "{\"eval\": {\"phase\": \"Succeeded\", \"values\": {\"gate_passed\": true, \"auc\": 0.75}},"
-                                     " \"my-step\": {\"phase\": \"Skipped\"}, \"fan\": {\"values\": {\"rows\": [1, 2, 3]}}}";
+    static const char params_text[] =
+        "{\"lr\": 0.5, \"name\": \"abc\", \"on\": true, \"days\": [\"mon\", \"tue\"]}";
+    static const char steps_text[] =
+        "{\"eval\": {\"phase\": \"Succeeded\", \"values\": {\"gate_passed\": true, \"auc\": 0.75}},"
+        " \"my-step\": {\"phase\": \"Skipped\"}, \"fan\": {\"values\": {\"rows\": [1, 2, 3]}}}";
     params = cJSON_Parse(params_text);
     steps = cJSON_Parse(steps_text);
-    scope = (struct expr_scope){.params = params, .steps = steps, .run_name = "r-1", .run_uid = "u", .run_phase = "Running", .scheduled_ms = INT64_C(1769824800000)};
+    scope = (struct expr_scope){.params = params,
+                                .steps = steps,
+                                .run_name = "r-1",
+                                .run_uid = "u",
+                                .run_phase = "Running",
+                                .scheduled_ms = INT64_C(1769824800000)};
     return 0;
 }
 
@@ -46,7 +53,10 @@ static char *evaluate(const char *text)
     }
     char number[32];
     json_format_double(v.number, number);
-    return v.type == EXPR_STRING ? xstrdup(v.string) : v.type == EXPR_NUMBER ? xstrdup(number) : v.type == EXPR_BOOL ? xstrdup(v.boolean ? "true" : "false") : cJSON_PrintUnformatted(v.list);
+    return v.type == EXPR_STRING   ? xstrdup(v.string)
+           : v.type == EXPR_NUMBER ? xstrdup(number)
+           : v.type == EXPR_BOOL   ? xstrdup(v.boolean ? "true" : "false")
+                                   : cJSON_PrintUnformatted(v.list);
 }
 
 struct sample {
@@ -144,7 +154,8 @@ static void test_errors_name_the_column(void **state)
         {"1 % 0", "column 3: division by zero"},
         {"1e308 * 10", "column 7: * gives a number out of range"},
         {"params.nope", "column 1: params.nope has no value (test it with has(…) first)"},
-        {"steps['my-step'].values.x == 1", "column 1: steps.my-step.values.x has no value (test it with has(…) first)"},
+        {"steps['my-step'].values.x == 1",
+         "column 1: steps.my-step.values.x has no value (test it with has(…) first)"},
         {"hass(1)", "column 1: there is no function hass(); did you mean has()?"},
         {"has(1)", "column 1: has() takes a name, such as has(steps.train.values.steps)"},
         {"contains('a')", "column 1: too few arguments for contains(text, part)"},
@@ -152,7 +163,8 @@ static void test_errors_name_the_column(void **state)
         {"date('x', '%Y')", "column 1: date(): expected"},
         {"date('2026-01-31', '%Q')", "column 1: date(): the date format \"%Q\" has %Q; known are"},
         {"date('2026-01-31', '%Y', '1 day')", "column 1: date():"},
-        {"date('2026-01-31', '%Y', '0s', 'Europe/Berlin')", "column 1: date(): expected the zone UTC, +hh:mm or -hh:mm, found \"Europe/Berlin\""},
+        {"date('2026-01-31', '%Y', '0s', 'Europe/Berlin')",
+         "column 1: date(): expected the zone UTC, +hh:mm or -hh:mm, found \"Europe/Berlin\""},
         {"params.", "column 8: expected a name, found the end"},
         {"steps[1]", "column 7: expected a quoted name, such as ['my-step'], found \"1\""},
     };
@@ -198,8 +210,10 @@ static void test_a_condition_must_be_true_or_false(void **state)
     bool value = false;
     assert_ok(expr_eval_bool("steps.eval.values.gate_passed", &scope, &value, &err), &err);
     assert_true(value);
-    assert_fails(expr_eval_bool("steps.eval.values.auc", &scope, &value, &err), &err, ERR_INVALID, "expected true or false, found a number");
-    assert_fails(expr_eval_bool("steps.gone.values.x", &scope, &value, &err), &err, ERR_INVALID, "has no value");
+    assert_fails(expr_eval_bool("steps.eval.values.auc", &scope, &value, &err), &err, ERR_INVALID,
+                 "expected true or false, found a number");
+    assert_fails(expr_eval_bool("steps.gone.values.x", &scope, &value, &err), &err, ERR_INVALID,
+                 "has no value");
 }
 
 /* --- types without values -------------------------------------------------------------------------------------------- */
@@ -210,7 +224,11 @@ static int lookup(void *ctx, const char *name, enum expr_type *ret, struct err *
     static const struct {
         const char *name;
         enum expr_type type;
-    } table[] = {{"params.n", EXPR_NUMBER}, {"params.s", EXPR_STRING}, {"params.b", EXPR_BOOL}, {"params.l", EXPR_LIST}, {"params.any", EXPR_ANY}};
+    } table[] = {{"params.n", EXPR_NUMBER},
+                 {"params.s", EXPR_STRING},
+                 {"params.b", EXPR_BOOL},
+                 {"params.l", EXPR_LIST},
+                 {"params.any", EXPR_ANY}};
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         if (strcmp(table[i].name, name) == 0) {
             *ret = table[i].type;
@@ -236,7 +254,8 @@ static void test_types_are_checked_without_values(void **state)
         {"size(params.l)", EXPR_NUMBER, NULL},
         {"params.l.contains(1)", EXPR_BOOL, NULL},
         {"date(params.s, '%Y')", EXPR_STRING, NULL},
-        {"params.n + params.s", 0, "column 10: + joins a number and a string: both must be strings or both numbers"},
+        {"params.n + params.s", 0,
+         "column 10: + joins a number and a string: both must be strings or both numbers"},
         {"params.b > 1", 0, "column 10: a boolean cannot be compared with a number"},
         {"params.b < params.b", 0, "column 10: < does not apply to a boolean"},
         {"params.n and true", 0, "column 10: and needs a boolean, found a number"},
@@ -287,7 +306,8 @@ static void test_dates(void **state)
         int64_t offset_ms;
         const char *zone, *expected;
     } samples[] = {
-        {"2024-02-29T23:59:59Z", "%F %T %j %u %G-W%V %y %%", 0, "UTC", "2024-02-29 23:59:59 060 4 2024-W09 24 %"},
+        {"2024-02-29T23:59:59Z", "%F %T %j %u %G-W%V %y %%", 0, "UTC",
+         "2024-02-29 23:59:59 060 4 2024-W09 24 %"},
         {"2024-03-01T00:00:00Z", "%F", -1000, "UTC", "2024-02-29"},
         {"2026-01-31T02:00:00Z", "%F %H:%M %z", 0, "+05:30", "2026-01-31 07:30 +0530"},
         {"2026-01-31T02:00:00Z", "%F %H %z", 0, "-03:00", "2026-01-30 23 -0300"},
@@ -302,15 +322,18 @@ static void test_dates(void **state)
         char text[DATE_TEXT_MAX];
         struct err err = ERR_INIT;
         assert_ok(date_parse_time(samples[i].time, &ms, &err), &err);
-        assert_ok(date_format(ms, samples[i].format, samples[i].offset_ms, samples[i].zone, text, &err), &err);
+        assert_ok(date_format(ms, samples[i].format, samples[i].offset_ms, samples[i].zone, text, &err),
+                  &err);
         assert_string_equal(text, samples[i].expected);
     }
     struct err err = ERR_INIT;
     char text[DATE_TEXT_MAX];
-    assert_fails(date_format(INT64_MAX, "%Y", 0, "UTC", text, &err), &err, ERR_INVALID, "out of the years 1 to 9998");
+    assert_fails(date_format(INT64_MAX, "%Y", 0, "UTC", text, &err), &err, ERR_INVALID,
+                 "out of the years 1 to 9998");
     assert_fails(date_format(INT64_MAX, "%Y", 1, "UTC", text, &err), &err, ERR_INVALID, "out of range");
     assert_fails(date_format(0, "%", 0, "UTC", text, &err), &err, ERR_INVALID, "known are");
-    assert_fails(date_format(0, "%Y", 0, "+25:00", text, &err), &err, ERR_INVALID, "expected the zone UTC, +hh:mm or -hh:mm");
+    assert_fails(date_format(0, "%Y", 0, "+25:00", text, &err), &err, ERR_INVALID,
+                 "expected the zone UTC, +hh:mm or -hh:mm");
 }
 
 int main(void)

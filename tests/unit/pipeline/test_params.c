@@ -6,32 +6,32 @@
 
 #define HEAD "apiVersion: trainyard.dev/v1alpha1\nkind: TrainingPipeline\nmetadata: {name: p}\nspec:\n"
 
-static const char pipeline_text[] =
-    HEAD "  parameters:\n"
-         "    - {name: s, type: string, default: text}\n"
-         "    - {name: i, type: integer, default: \"3\"}\n"
-         "    - {name: num, type: number}\n"
-         "    - {name: b, type: boolean, default: \"true\"}\n"
-         "    - {name: l, type: list, default: '[\"x\", \"y\"]'}\n"
-         "    - {name: day, default: \"$(date(run.scheduledTime, '%F', '-1d'))\"}\n"
-         "  steps:\n"
-         "    - name: c\n"
-         "      set: [{field: container.runAsUser, value: $(params.i)}, {field: container.env, value: '[]'}]\n"
-         "      container:\n"
-         "        image: x\n"
-         "        workingDir: /$(params.s)/$(run.name)\n"
-         "        args: [\"$(params.s)\", \"$(HOME)\", \"$$(params.s)\", \"day=$(params.day)\"]\n"
-         "        env: [{name: A, value: \"$(params.l)\"}]\n"
-         "    - name: v\n"
-         "      dataValidate:\n"
-         "        source: {uri: \"$$(params.s)/$(params.i)\", window: $(params.i)}\n"
-         "        checks: [{name: k, sql: \"a = $(params.s) and b in $(params.l) and c < $(params.num)\"}]\n"
-         "    - name: m\n"
-         "      matrix: {axes: {a: [\"1\", \"2\"], b: [\"$(params.s)\", w, z]}}\n"
-         "      container: {image: x, args: [\"$(matrix.a)\", \"$(matrix.b)\"]}\n"
-         "    - name: f\n"
-         "      foreach: {from: $(params.l)}\n"
-         "      container: {image: x, args: [\"$(item)\"]}\n";
+static const char pipeline_text[] = HEAD
+    "  parameters:\n"
+    "    - {name: s, type: string, default: text}\n"
+    "    - {name: i, type: integer, default: \"3\"}\n"
+    "    - {name: num, type: number}\n"
+    "    - {name: b, type: boolean, default: \"true\"}\n"
+    "    - {name: l, type: list, default: '[\"x\", \"y\"]'}\n"
+    "    - {name: day, default: \"$(date(run.scheduledTime, '%F', '-1d'))\"}\n"
+    "  steps:\n"
+    "    - name: c\n"
+    "      set: [{field: container.runAsUser, value: $(params.i)}, {field: container.env, value: '[]'}]\n"
+    "      container:\n"
+    "        image: x\n"
+    "        workingDir: /$(params.s)/$(run.name)\n"
+    "        args: [\"$(params.s)\", \"$(HOME)\", \"$$(params.s)\", \"day=$(params.day)\"]\n"
+    "        env: [{name: A, value: \"$(params.l)\"}]\n"
+    "    - name: v\n"
+    "      dataValidate:\n"
+    "        source: {uri: \"$$(params.s)/$(params.i)\", window: $(params.i)}\n"
+    "        checks: [{name: k, sql: \"a = $(params.s) and b in $(params.l) and c < $(params.num)\"}]\n"
+    "    - name: m\n"
+    "      matrix: {axes: {a: [\"1\", \"2\"], b: [\"$(params.s)\", w, z]}}\n"
+    "      container: {image: x, args: [\"$(matrix.a)\", \"$(matrix.b)\"]}\n"
+    "    - name: f\n"
+    "      foreach: {from: $(params.l)}\n"
+    "      container: {image: x, args: [\"$(item)\"]}\n";
 
 static struct run_spec run_with(const char *name, const char *value)
 {
@@ -39,7 +39,11 @@ static struct run_spec run_with(const char *name, const char *value)
     static char n_name[] = "num", n_value[] = "0.5";
     params[0] = (struct run_param){n_name, n_value};
     params[1] = (struct run_param){(char *)name, (char *)value};
-    return (struct run_spec){.name = (char *)"r-1", .uid = (char *)"u", .scheduled_ms = INT64_C(1769824800000), .params = params, .n_params = name ? 2 : 1};
+    return (struct run_spec){.name = (char *)"r-1",
+                             .uid = (char *)"u",
+                             .scheduled_ms = INT64_C(1769824800000),
+                             .params = params,
+                             .n_params = name ? 2 : 1};
 }
 
 static char *json_text(const cJSON *v)
@@ -59,7 +63,8 @@ static void test_parameters_are_typed(void **state)
     _cleanup_json_ cJSON *values = NULL;
     assert_ok(params_resolve(p, &run, &values, &err), &err);
     char *text = json_text(values);
-    assert_string_equal(text, "{\"b\":true,\"day\":\"2026-01-30\",\"i\":-7,\"l\":[\"x\",\"y\"],\"num\":0.5,\"s\":\"text\"}");
+    assert_string_equal(
+        text, "{\"b\":true,\"day\":\"2026-01-30\",\"i\":-7,\"l\":[\"x\",\"y\"],\"num\":0.5,\"s\":\"text\"}");
     free(text);
 }
 
@@ -70,10 +75,12 @@ static void test_wrong_parameters_are_refused(void **state)
         const char *name, *value, *expected;
     } samples[] = {
         {"i", "3.5", "parameter \"i\": expected a whole number, found \"3.5\""},
-        {"i", "99999999999999999", "parameter \"i\": expected a whole number of at most 2^53, found \"99999999999999999\""},
+        {"i", "99999999999999999",
+         "parameter \"i\": expected a whole number of at most 2^53, found \"99999999999999999\""},
         {"i", "", "parameter \"i\": expected a whole number, found \"\""},
         {"b", "yes", "parameter \"b\": expected true or false, found \"yes\""},
-        {"l", "x,y", "parameter \"l\": expected a JSON array of strings, such as [\"a\", \"b\"], found \"x,y\""},
+        {"l", "x,y",
+         "parameter \"l\": expected a JSON array of strings, such as [\"a\", \"b\"], found \"x,y\""},
         {"l", "[1]", "parameter \"l\": expected a JSON array of strings"},
         {"dya", "x", "the pipeline has no parameter \"dya\"; did you mean \"day\"?"},
         {"unheard", "x", "the pipeline has no parameter \"unheard\"; its spec.parameters lists those it has"},
@@ -92,13 +99,15 @@ static void test_wrong_parameters_are_refused(void **state)
     run.n_params = 0;
     struct err err = ERR_INIT;
     cJSON *values = NULL;
-    assert_fails(params_resolve(p, &run, &values, &err), &err, ERR_INVALID, "parameter \"num\": it has no default, so the run must give it: num=…");
+    assert_fails(params_resolve(p, &run, &values, &err), &err, ERR_INVALID,
+                 "parameter \"num\": it has no default, so the run must give it: num=…");
 }
 
 static void test_text_with_references(void **state)
 {
     (void)state;
-    cJSON *params = cJSON_Parse("{\"s\": \"it's $(HOME)\", \"n\": 0.1, \"i\": 12345678, \"b\": false, \"l\": [\"a'b\", 2, true]}");
+    cJSON *params = cJSON_Parse(
+        "{\"s\": \"it's $(HOME)\", \"n\": 0.1, \"i\": 12345678, \"b\": false, \"l\": [\"a'b\", 2, true]}");
     const struct expr_scope scope = {.params = params, .run_name = "r"};
     static const struct {
         const char *text;
@@ -128,11 +137,15 @@ static void test_text_with_references(void **state)
     }
     char *found = NULL;
     struct err err = ERR_INIT;
-    assert_fails(params_insert("a = '$(run.name)'", REFERENCE_SQL, &scope, &found, &err), &err, ERR_INVALID, "$(run.name) stands within quotes in SQL: remove the quotes");
-    assert_fails(params_insert("a = \"$(run.name)\"", REFERENCE_SQL, &scope, &found, &err), &err, ERR_INVALID, "stands within quotes in SQL");
-    assert_fails(params_substitute("$(params.x)", &scope, &found, &err), &err, ERR_INVALID, "$(params.x): column 1: params.x has no value");
+    assert_fails(params_insert("a = '$(run.name)'", REFERENCE_SQL, &scope, &found, &err), &err, ERR_INVALID,
+                 "$(run.name) stands within quotes in SQL: remove the quotes");
+    assert_fails(params_insert("a = \"$(run.name)\"", REFERENCE_SQL, &scope, &found, &err), &err, ERR_INVALID,
+                 "stands within quotes in SQL");
+    assert_fails(params_substitute("$(params.x)", &scope, &found, &err), &err, ERR_INVALID,
+                 "$(params.x): column 1: params.x has no value");
     assert_fails(params_substitute("$(params.n", &scope, &found, &err), &err, ERR_INVALID, "has no closing");
-    assert_fails(params_substitute("$(params.n == 1)", &scope, &found, &err), &err, ERR_INVALID, "only a name or date(…) may stand in $(…)");
+    assert_fails(params_substitute("$(params.n == 1)", &scope, &found, &err), &err, ERR_INVALID,
+                 "only a name or date(…) may stand in $(…)");
     cJSON_Delete(params);
 }
 
@@ -144,13 +157,17 @@ static void test_bodies_are_resolved_set_and_checked(void **state)
     struct err err = ERR_INIT;
     _cleanup_json_ cJSON *params = NULL;
     assert_ok(params_resolve(p, &run, &params, &err), &err);
-    const struct expr_scope scope = {.params = params, .run_name = run.name, .scheduled_ms = run.scheduled_ms};
+    const struct expr_scope scope = {.params = params,
+                                     .run_name = run.name,
+                                     .scheduled_ms = run.scheduled_ms};
     static const struct {
         size_t step;
         const char *expected;
     } samples[] = {
-        {0, "{\"args\":[\"a'$$(b\",\"$(HOME)\",\"$$(params.s)\",\"day=2026-01-30\"],\"checkpoint\":false,\"env\":[],\"image\":\"x\",\"runAsUser\":3,\"workingDir\":\"/a'$(b/r-1\"}"},
-        {1, "{\"checks\":[{\"level\":\"error\",\"name\":\"k\",\"sql\":\"a = 'a''$(b' and b in ('x', 'y') and c < 0.5\"}],\"source\":{\"format\":\"auto\",\"uri\":\"$(params.s)/3\",\"window\":3}}"},
+        {0,
+         "{\"args\":[\"a'$$(b\",\"$(HOME)\",\"$$(params.s)\",\"day=2026-01-30\"],\"checkpoint\":false,\"env\":[],\"image\":\"x\",\"runAsUser\":3,\"workingDir\":\"/a'$(b/r-1\"}"},
+        {1,
+         "{\"checks\":[{\"level\":\"error\",\"name\":\"k\",\"sql\":\"a = 'a''$(b' and b in ('x', 'y') and c < 0.5\"}],\"source\":{\"format\":\"auto\",\"uri\":\"$(params.s)/3\",\"window\":3}}"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
         _cleanup_json_ cJSON *body = NULL;
@@ -171,10 +188,13 @@ static void test_what_is_set_must_fit_the_schema(void **state)
     cJSON *body = NULL;
     assert_ok(params_resolve(p, &run, &params, &err), &err);
     const struct expr_scope scope = {.params = params, .run_name = run.name};
-    assert_fails(params_resolve_body(p, &p->steps[0], &scope, &body, &err), &err, ERR_INVALID,
-                 "step \"c\" with its references replaced: spec.steps[0].container.runAsUser: expected at least 1, found -7");
-    assert_fails(params_resolve_body(p, &p->steps[1], &scope, &body, &err), &err, ERR_INVALID, "spec.steps[1].dataValidate.source.window: expected at least 1, found -7");
-    assert_fails(params_resolve_body(p, &p->steps[3], &scope, &body, &err), &err, ERR_INVALID, "step \"f\": container: args: [0]: $(item): column 1: item has no value");
+    assert_fails(
+        params_resolve_body(p, &p->steps[0], &scope, &body, &err), &err, ERR_INVALID,
+        "step \"c\" with its references replaced: spec.steps[0].container.runAsUser: expected at least 1, found -7");
+    assert_fails(params_resolve_body(p, &p->steps[1], &scope, &body, &err), &err, ERR_INVALID,
+                 "spec.steps[1].dataValidate.source.window: expected at least 1, found -7");
+    assert_fails(params_resolve_body(p, &p->steps[3], &scope, &body, &err), &err, ERR_INVALID,
+                 "step \"f\": container: args: [0]: $(item): column 1: item has no value");
 }
 
 static void test_fanouts_are_counted_with_the_last_axis_fastest(void **state)
@@ -188,7 +208,8 @@ static void test_fanouts_are_counted_with_the_last_axis_fastest(void **state)
     const struct expr_scope scope = {.params = params};
     static const char *const expected[] = {
         [0] = "[{}]",
-        [2] = "[{\"a\":\"1\",\"b\":\"text\"},{\"a\":\"1\",\"b\":\"w\"},{\"a\":\"1\",\"b\":\"z\"},{\"a\":\"2\",\"b\":\"text\"},{\"a\":\"2\",\"b\":\"w\"},{\"a\":\"2\",\"b\":\"z\"}]",
+        [2] =
+            "[{\"a\":\"1\",\"b\":\"text\"},{\"a\":\"1\",\"b\":\"w\"},{\"a\":\"1\",\"b\":\"z\"},{\"a\":\"2\",\"b\":\"text\"},{\"a\":\"2\",\"b\":\"w\"},{\"a\":\"2\",\"b\":\"z\"}]",
         [3] = "[{\"item\":\"x\"},{\"item\":\"y\"}]",
     };
     for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {

@@ -33,7 +33,8 @@ static void check(const struct sample *samples, size_t n)
         struct findings findings = {0};
         const struct json_path path = {.key = "x"};
         schema_check(schema, value, &path, NULL, &findings);
-        char *found = findings.n ? xasprintf("%s: %s", findings.items[0].path, findings.items[0].message) : xstrdup("");
+        char *found =
+            findings.n ? xasprintf("%s: %s", findings.items[0].path, findings.items[0].message) : xstrdup("");
         if (*s->expected ? !strstr(found, s->expected) : *found)
             fail_msg("%s: expected \"%s\", found \"%s\"", s->name, s->expected, found);
         free(found);
@@ -47,51 +48,85 @@ static void test_keywords(void **state)
 {
     (void)state;
     static const struct sample samples[] = {
-        {"text where a number is wanted", "{type: integer}", "'3'", "x: expected a whole number, found \"3\": remove the quotes"},
-        {"a number where text is wanted", "{type: string}", "1.5", "x: expected text, found the number 1.5: write \"1.5\""},
-        {"truth where text is wanted", "{type: string}", "true", "x: expected text, found true: write \"true\""},
-        {"a fraction where a whole number is wanted", "{type: integer}", "1.5", "x: expected a whole number, found the number 1.5"},
-        {"text where a list is wanted", "{type: array, items: {type: string}}", "abc", "x: expected a list, found \"abc\": write [\"abc\"]"},
+        {"text where a number is wanted", "{type: integer}", "'3'",
+         "x: expected a whole number, found \"3\": remove the quotes"},
+        {"a number where text is wanted", "{type: string}", "1.5",
+         "x: expected text, found the number 1.5: write \"1.5\""},
+        {"truth where text is wanted", "{type: string}", "true",
+         "x: expected text, found true: write \"true\""},
+        {"a fraction where a whole number is wanted", "{type: integer}", "1.5",
+         "x: expected a whole number, found the number 1.5"},
+        {"text where a list is wanted", "{type: array, items: {type: string}}", "abc",
+         "x: expected a list, found \"abc\": write [\"abc\"]"},
         {"a list where a mapping is wanted", "{type: object}", "[1]", "x: expected a mapping, found a list"},
-        {"text where truth is wanted", "{type: boolean}", "'true'", "x: expected true or false, found \"true\""},
-        {"null", "{type: object, properties: {a: {type: string}}}", "{a: ~}", "x.a: has no value (null): give it one or leave the field out"},
+        {"text where truth is wanted", "{type: boolean}", "'true'",
+         "x: expected true or false, found \"true\""},
+        {"null", "{type: object, properties: {a: {type: string}}}", "{a: ~}",
+         "x.a: has no value (null): give it one or leave the field out"},
         {"a value of an enum", "{type: string, enum: [fp32, bf16]}", "bf16", ""},
-        {"a typo of an enum's value", "{type: string, enum: [fp32, bf16]}", "bf61", "x: expected one of fp32, bf16, found \"bf61\"; did you mean \"bf16\"?"},
-        {"text that is too long, in characters", "{type: string, maxLength: 2}", "äöü", "x: expected at most 2 characters, found 3"},
+        {"a typo of an enum's value", "{type: string, enum: [fp32, bf16]}", "bf61",
+         "x: expected one of fp32, bf16, found \"bf61\"; did you mean \"bf16\"?"},
+        {"text that is too long, in characters", "{type: string, maxLength: 2}", "äöü",
+         "x: expected at most 2 characters, found 3"},
         {"text of two characters and four bytes", "{type: string, maxLength: 2}", "äö", ""},
         {"empty text", "{type: string, minLength: 1}", "''", "x: expected at least 1 character, found 0"},
-        {"a pattern", "{type: string, pattern: '^[a-z]+$', description: A word. More.}", "A1", "x: \"A1\" does not match ^[a-z]+$; what is meant: A word"},
+        {"a pattern", "{type: string, pattern: '^[a-z]+$', description: A word. More.}", "A1",
+         "x: \"A1\" does not match ^[a-z]+$; what is meant: A word"},
         {"the minimum itself", "{type: integer, minimum: 1}", "1", ""},
         {"below the minimum", "{type: integer, minimum: 1}", "0", "x: expected at least 1, found 0"},
-        {"the minimum when it is excluded", "{type: number, minimum: 0, exclusiveMinimum: true}", "0", "x: expected more than 0, found 0"},
+        {"the minimum when it is excluded", "{type: number, minimum: 0, exclusiveMinimum: true}", "0",
+         "x: expected more than 0, found 0"},
         {"above the maximum", "{type: number, maximum: 0.5}", "0.75", "x: expected at most 0.5, found 0.75"},
-        {"the maximum when it is excluded", "{type: number, maximum: 1, exclusiveMaximum: true}", "1", "x: expected less than 1, found 1"},
-        {"too few items", "{type: array, minItems: 2, items: {type: integer}}", "[1]", "x: expected at least 2 items, found 1"},
-        {"too many items", "{type: array, maxItems: 1, items: {type: integer}}", "[1, 2]", "x: expected at most 1 items, found 2"},
-        {"a wrong item", "{type: array, items: {type: integer}}", "[1, a]", "x[1]: expected a whole number, found \"a\""},
-        {"a set with a value twice", "{type: array, x-kubernetes-list-type: set, items: {type: string}}", "[a, b, a]", "x[2]: \"a\" occurs already in x[0]: it must be unique"},
-        {"a map with a key twice", "{type: array, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [id], items: {type: object, properties: {id: {type: string}}}}", "[{id: a}, {id: a}]",
-         "x[1]: id \"a\" occurs already in x[0]"},
-        {"a missing field", "{type: object, required: [uri], properties: {uri: {type: string, description: Where it is. Long.}}}", "{}", "x.uri: required field is missing: Where it is"},
-        {"an unknown field that is a typo", "{type: object, properties: {epochs: {type: integer}}}", "{epoch: 1}", "x.epoch: unknown field; did you mean \"epochs\"?"},
-        {"an unknown field", "{type: object, properties: {a: {type: integer}, b: {type: integer}}}", "{zzzzzz: 1}", "x.zzzzzz: unknown field; known here: a, b"},
-        {"any field where they are kept", "{type: object, x-kubernetes-preserve-unknown-fields: true}", "{zzz: 1}", ""},
-        {"additional fields of a type", "{type: object, additionalProperties: {type: integer}}", "{a: 1, b: x}", "x.b: expected a whole number"},
-        {"none of the alternatives", "{type: object, oneOf: [{required: [a]}, {required: [b]}], properties: {a: {type: integer}, b: {type: integer}}}", "{}",
-         "x: expected exactly one of the fields a, b; found none of them"},
-        {"two of the alternatives", "{type: object, oneOf: [{required: [a]}, {required: [b]}], properties: {a: {type: integer}, b: {type: integer}}}", "{a: 1, b: 2}",
-         "x: expected exactly one of the fields a, b; found a, b"},
-        {"alternatives of several fields", "{type: object, oneOf: [{required: [a, b]}, {required: [c]}], properties: {a: {type: integer}, b: {type: integer}, c: {type: integer}}}", "{a: 1}",
-         "x: expected exactly one of the fields a with b, c; found none of them"},
-        {"any of the alternatives", "{type: object, anyOf: [{required: [a]}, {required: [b]}], properties: {a: {type: integer}, b: {type: integer}}}", "{a: 1, b: 2}", ""},
-        {"all of several conditions", "{type: object, allOf: [{oneOf: [{required: [a]}]}, {oneOf: [{required: [b]}]}], properties: {a: {type: integer}, b: {type: integer}}}", "{a: 1}",
-         "x: expected exactly one of the fields b; found none of them"},
-        {"a whole number for int-or-string", "{x-kubernetes-int-or-string: true, pattern: '^\\$\\(.+\\)$', minimum: 1}", "3", ""},
-        {"a reference for int-or-string", "{x-kubernetes-int-or-string: true, pattern: '^\\$\\(.+\\)$'}", "$(params.x)", ""},
-        {"text for int-or-string", "{x-kubernetes-int-or-string: true, pattern: '^\\$\\(.+\\)$'}", "three", "x: expected a whole number, or a reference such as $(params.name), found \"three\""},
+        {"the maximum when it is excluded", "{type: number, maximum: 1, exclusiveMaximum: true}", "1",
+         "x: expected less than 1, found 1"},
+        {"too few items", "{type: array, minItems: 2, items: {type: integer}}", "[1]",
+         "x: expected at least 2 items, found 1"},
+        {"too many items", "{type: array, maxItems: 1, items: {type: integer}}", "[1, 2]",
+         "x: expected at most 1 items, found 2"},
+        {"a wrong item", "{type: array, items: {type: integer}}", "[1, a]",
+         "x[1]: expected a whole number, found \"a\""},
+        {"a set with a value twice", "{type: array, x-kubernetes-list-type: set, items: {type: string}}",
+         "[a, b, a]", "x[2]: \"a\" occurs already in x[0]: it must be unique"},
+        {"a map with a key twice",
+         "{type: array, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [id], items: {type: object, properties: {id: {type: string}}}}",
+         "[{id: a}, {id: a}]", "x[1]: id \"a\" occurs already in x[0]"},
+        {"a missing field",
+         "{type: object, required: [uri], properties: {uri: {type: string, description: Where it is. Long.}}}",
+         "{}", "x.uri: required field is missing: Where it is"},
+        {"an unknown field that is a typo", "{type: object, properties: {epochs: {type: integer}}}",
+         "{epoch: 1}", "x.epoch: unknown field; did you mean \"epochs\"?"},
+        {"an unknown field", "{type: object, properties: {a: {type: integer}, b: {type: integer}}}",
+         "{zzzzzz: 1}", "x.zzzzzz: unknown field; known here: a, b"},
+        {"any field where they are kept", "{type: object, x-kubernetes-preserve-unknown-fields: true}",
+         "{zzz: 1}", ""},
+        {"additional fields of a type", "{type: object, additionalProperties: {type: integer}}",
+         "{a: 1, b: x}", "x.b: expected a whole number"},
+        {"none of the alternatives",
+         "{type: object, oneOf: [{required: [a]}, {required: [b]}], properties: {a: {type: integer}, b: {type: integer}}}",
+         "{}", "x: expected exactly one of the fields a, b; found none of them"},
+        {"two of the alternatives",
+         "{type: object, oneOf: [{required: [a]}, {required: [b]}], properties: {a: {type: integer}, b: {type: integer}}}",
+         "{a: 1, b: 2}", "x: expected exactly one of the fields a, b; found a, b"},
+        {"alternatives of several fields",
+         "{type: object, oneOf: [{required: [a, b]}, {required: [c]}], properties: {a: {type: integer}, b: {type: integer}, c: {type: integer}}}",
+         "{a: 1}", "x: expected exactly one of the fields a with b, c; found none of them"},
+        {"any of the alternatives",
+         "{type: object, anyOf: [{required: [a]}, {required: [b]}], properties: {a: {type: integer}, b: {type: integer}}}",
+         "{a: 1, b: 2}", ""},
+        {"all of several conditions",
+         "{type: object, allOf: [{oneOf: [{required: [a]}]}, {oneOf: [{required: [b]}]}], properties: {a: {type: integer}, b: {type: integer}}}",
+         "{a: 1}", "x: expected exactly one of the fields b; found none of them"},
+        {"a whole number for int-or-string",
+         "{x-kubernetes-int-or-string: true, pattern: '^\\$\\(.+\\)$', minimum: 1}", "3", ""},
+        {"a reference for int-or-string", "{x-kubernetes-int-or-string: true, pattern: '^\\$\\(.+\\)$'}",
+         "$(params.x)", ""},
+        {"text for int-or-string", "{x-kubernetes-int-or-string: true, pattern: '^\\$\\(.+\\)$'}", "three",
+         "x: expected a whole number, or a reference such as $(params.name), found \"three\""},
         {"a time", "{type: string, format: date-time}", "'2026-01-31T02:00:00Z'", ""},
-        {"no time", "{type: string, format: date-time}", "yesterday", "x: expected a time such as 2026-01-31T02:00:00Z"},
-        {"too many entries", "{type: object, maxProperties: 1, additionalProperties: {type: integer}}", "{a: 1, b: 2}", "x: expected at most 1 entries, found 2"},
+        {"no time", "{type: string, format: date-time}", "yesterday",
+         "x: expected a time such as 2026-01-31T02:00:00Z"},
+        {"too many entries", "{type: object, maxProperties: 1, additionalProperties: {type: integer}}",
+         "{a: 1, b: 2}", "x: expected at most 1 entries, found 2"},
     };
     check(samples, ARRAY_SIZE(samples));
 }
@@ -99,7 +134,8 @@ static void test_keywords(void **state)
 static void test_defaults_cascade_and_are_checked_against(void **state)
 {
     (void)state;
-    cJSON *schema = read_yaml("{type: object, properties: {a: {type: object, default: {}, properties: {b: {type: integer, default: 3}}}, c: {type: string}}}");
+    cJSON *schema = read_yaml(
+        "{type: object, properties: {a: {type: object, default: {}, properties: {b: {type: integer, default: 3}}}, c: {type: string}}}");
     cJSON *value = read_yaml("{c: x}");
     struct findings findings = {0};
     schema_check(schema, value, NULL, NULL, &findings);
@@ -129,10 +165,13 @@ static void test_fields_are_found_by_path(void **state)
     assert_string_equal(schema_type(found), "integer");
     assert_ok(schema_find(evaluate, "gate[1].min", &found, &err), &err);
     assert_string_equal(schema_type(found), "number");
-    assert_fails(schema_find(train, "optimizer.dense", &found, &err), &err, ERR_INVALID, "there is no field \"optimizer\" (in optimizer.dense); did you mean \"optimizers\"?");
-    assert_fails(schema_find(evaluate, "metrics.x", &found, &err), &err, ERR_INVALID, "there is no field \"x\"");
+    assert_fails(schema_find(train, "optimizer.dense", &found, &err), &err, ERR_INVALID,
+                 "there is no field \"optimizer\" (in optimizer.dense); did you mean \"optimizers\"?");
+    assert_fails(schema_find(evaluate, "metrics.x", &found, &err), &err, ERR_INVALID,
+                 "there is no field \"x\"");
     assert_fails(schema_find(evaluate, "minSupport[0]", &found, &err), &err, ERR_INVALID, "is not a list");
-    assert_fails(schema_find(evaluate, "gate[x].min", &found, &err), &err, ERR_INVALID, "expected an index such as [0]");
+    assert_fails(schema_find(evaluate, "gate[x].min", &found, &err), &err, ERR_INVALID,
+                 "expected an index such as [0]");
     assert_fails(schema_find(train, "", &found, &err), &err, ERR_INVALID, "there is no field \"\"");
 }
 
@@ -141,10 +180,33 @@ static void test_fields_are_found_by_path(void **state)
 /* Every keyword is one that the interpreter knows, every field is described, and every list and text is bounded. */
 static void inspect(const cJSON *schema, const char *path, bool is_field)
 {
-    static const char *const known[] = {"type",      "properties", "additionalProperties", "required", "items",   "enum",     "pattern",  "minimum", "maximum", "exclusiveMinimum",
-                                        "minLength", "maxLength",  "minItems",             "maxItems", "default", "oneOf",    "anyOf",    "allOf",   "format",  "minProperties",
-                                        "maxProperties", "description", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-                                        "x-kubernetes-list-map-keys", "x-kubernetes-validations"};
+    static const char *const known[] = {"type",
+                                        "properties",
+                                        "additionalProperties",
+                                        "required",
+                                        "items",
+                                        "enum",
+                                        "pattern",
+                                        "minimum",
+                                        "maximum",
+                                        "exclusiveMinimum",
+                                        "minLength",
+                                        "maxLength",
+                                        "minItems",
+                                        "maxItems",
+                                        "default",
+                                        "oneOf",
+                                        "anyOf",
+                                        "allOf",
+                                        "format",
+                                        "minProperties",
+                                        "maxProperties",
+                                        "description",
+                                        "x-kubernetes-int-or-string",
+                                        "x-kubernetes-preserve-unknown-fields",
+                                        "x-kubernetes-list-type",
+                                        "x-kubernetes-list-map-keys",
+                                        "x-kubernetes-validations"};
     for (const cJSON *keyword = schema->child; keyword; keyword = keyword->next) {
         bool found = false;
         for (size_t i = 0; i < ARRAY_SIZE(known); i++)
@@ -158,7 +220,8 @@ static void inspect(const cJSON *schema, const char *path, bool is_field)
         fail_msg("%s: no description", path);
     if (strcmp(type, "any") == 0)
         fail_msg("%s: no type", path);
-    if ((strcmp(type, "string") == 0 || strcmp(type, "int-or-string") == 0) && !cJSON_GetObjectItem(schema, "maxLength") && !cJSON_GetObjectItem(schema, "enum") &&
+    if ((strcmp(type, "string") == 0 || strcmp(type, "int-or-string") == 0) &&
+        !cJSON_GetObjectItem(schema, "maxLength") && !cJSON_GetObjectItem(schema, "enum") &&
         !cJSON_GetObjectItem(schema, "format"))
         fail_msg("%s: text without a maximum", path);
     if (strcmp(type, "array") == 0 && !cJSON_GetObjectItem(schema, "maxItems"))
@@ -171,7 +234,8 @@ static void inspect(const cJSON *schema, const char *path, bool is_field)
         inspect(p, below, true);
         free(below);
     }
-    const cJSON *items = cJSON_GetObjectItem(schema, "items"), *additional = cJSON_GetObjectItem(schema, "additionalProperties");
+    const cJSON *items = cJSON_GetObjectItem(schema, "items"),
+                *additional = cJSON_GetObjectItem(schema, "additionalProperties");
     if (items || additional) {
         char *below = xasprintf("%s[]", path);
         inspect(items ? items : additional, below, false);
@@ -206,7 +270,8 @@ static void check_defaults(const cJSON *schema)
         cJSON_Delete(copy);
         findings_release(&findings);
     }
-    const cJSON *properties = cJSON_GetObjectItem(schema, "properties"), *items = cJSON_GetObjectItem(schema, "items");
+    const cJSON *properties = cJSON_GetObjectItem(schema, "properties"),
+                *items = cJSON_GetObjectItem(schema, "items");
     for (const cJSON *p = properties ? properties->child : NULL; p; p = p->next)
         check_defaults(p);
     if (items)
