@@ -122,9 +122,10 @@ static int add_metrics(const struct job *j, cJSON *record, struct err *err)
 static int create_version(struct job *j, int64_t *ret_version, bool *ret_created, struct err *err)
 {
     char provenance[DIGEST_HEX], now[CLOCK_RFC3339_MAX];
-    if (publish_payload(j, err) < 0 || publish_provenance(j, provenance, err) < 0)
-        return -1;
     _cleanup_json_ cJSON *record = lineage_record(&j->lineage);
+    /* The metrics first: publishing takes the files of the input folder. */
+    if (add_metrics(j, record, err) < 0 || publish_payload(j, err) < 0 || publish_provenance(j, provenance, err) < 0)
+        return -1;
     clock_format_rfc3339(clock_system.wall_ms(clock_system.ctx), now);
     json_add_string(record, "created", now);
     json_add_string(record, "provenance", provenance);
@@ -137,8 +138,6 @@ static int create_version(struct job *j, int64_t *ret_version, bool *ret_created
         json_add_int(seqs, j->alias, seq);
         json_add(record, "aliasSeq", seqs);
     }
-    if (add_metrics(j, record, err) < 0)
-        return -1;
     return registry_add_version(j->registry, j->name, j->model->digest, j->evaluation->digest, record, ret_version, ret_created, err);
 }
 
