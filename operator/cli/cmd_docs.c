@@ -2,7 +2,7 @@
 #include "common/base/alloc.h"
 #include "common/base/fs.h"
 #include "operator/cli/command.h"
-#include "operator/cli/docs_manifest.h"
+#include "operator/pipeline/docs.h"
 
 enum { PAGE_MAX = 4 << 20 };
 
@@ -18,6 +18,12 @@ static int print_page(int (*render)(struct buf *out), struct err *err)
 static int render_cli(struct buf *out)
 {
     return cli_markdown(&command_trainyard, out);
+}
+
+static int print_manifest(struct err *err)
+{
+    _cleanup_buf_ struct buf page = BUF_INIT(SCHEMA_MARKDOWN_MAX);
+    return schema_markdown(&page, err) < 0 ? -1 : command_print(&page, err);
 }
 
 /* "trainyard models list" → DIR/trainyard-models-list.1, and its subcommands. */
@@ -43,7 +49,7 @@ static int docs(int argc, char **argv, struct err *err)
     if (strcmp(argv[0], "cli") == 0 && argc == 1)
         return print_page(render_cli, err);
     if (strcmp(argv[0], "manifest") == 0 && argc == 1)
-        return print_page(docs_manifest, err);
+        return print_manifest(err);
     if (strcmp(argv[0], "man") == 0 && argc == 2)
         return fs_mkdir_p(argv[1], err) < 0 ? -1 : write_man(&command_trainyard, argv[1], err);
     return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "usage", "expected cli, manifest, or man DIR");
