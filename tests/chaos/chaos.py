@@ -39,7 +39,7 @@ PIPELINE = OUT / "pipeline.yaml"
 
 
 def arguments(name, store, extra=()):
-    args = yard.run_arguments(name, OUT / "clicks", f"file://{store}", OUT / "secrets", extra=extra)
+    args = yard.run_arguments(name, OUT / "clicks", f"file://{store}", OUT / "secrets", {"minAuc": "0.5"}, extra)
     args[1] = PIPELINE
     return args
 
