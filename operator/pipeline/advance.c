@@ -271,12 +271,13 @@ static const char *limit_reached(const struct planning *pl, size_t s)
 {
     int64_t live = (int64_t)pl->live, run = pl->pipeline->limits.parallelism,
             own = def_of(pl, s)->fanout.parallelism;
+    /* Its own first: that answer does not change when others start after it. */
+    if (own > 0 && (int64_t)live_items(state_of(pl, s)) >= own)
+        return "the step's own parallelism";
     if (run > 0 && live >= run)
         return "limits.parallelism";
     if (pl->options->parallelism > 0 && live >= pl->options->parallelism)
         return "the parallelism given for this run";
-    if (own > 0 && (int64_t)live_items(state_of(pl, s)) >= own)
-        return "the step's own parallelism";
     return NULL;
 }
 
