@@ -120,6 +120,20 @@ static void an_error_in_when_fails_the_run(void **state)
     world_release(&w);
 }
 
+static void a_step_that_fails_by_itself_closes_those_before_it(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, "",
+               STEP("a", "") STEP("z", "") STEP("last", "      after: [z]\n")
+                   STEP("x", FROM("a") "      when: \"1 / 0 > steps.a.values.v\"\n"));
+    world_plan(&w);
+    world_succeeds(&w, "a");
+    assert_state(&w, "x", 0, STATE_FAILED);
+    assert_state(&w, "last", 0, STATE_STOPPED); /* in the same plan */
+    world_release(&w);
+}
+
 /* --- failure ------------------------------------------------------------------------------------------------------ */
 
 static void a_failed_step_fails_the_run(void **state)
@@ -372,6 +386,26 @@ static void a_pod_that_never_dies_holds_up_for_grace_and_30_s(void **state)
     world_wait(&w, 49999);
     assert_attempt(&w, "a", 0, 1);
     world_wait(&w, 1);
+    assert_attempt(&w, "a", 0, 2);
+    world_release(&w);
+}
+
+static void an_attempt_whose_stop_was_never_sent_holds_up_the_next(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, "", STEP("a", "      timeoutSeconds: 60\n      retry: {backoffSeconds: 1}\n"));
+    world_plan(&w);
+    world_runs(&w, "a", 0);
+    world_plan(&w);
+    w.now += 60000;
+    world_look(&w); /* recorded, but the driver dies before it asks for the end */
+    assert_state(&w, "a", 0, STATE_RETRYING);
+    w.now += 500000;
+    world_plan(&w);
+    assert_attempt(&w, "a", 0, 1);
+    assert_int_equal(world_count(&w, ACTION_STOP), 1);
+    world_ends(&w, "a", 0, 143, NULL);
     assert_attempt(&w, "a", 0, 2);
     world_release(&w);
 }
@@ -663,6 +697,8 @@ int main(void)
         SAYS("the last worker decides success", the_last_worker_decides_success),
         SAYS("a closed gate leaves the run succeeded", a_closed_gate_leaves_the_run_succeeded),
         SAYS("an error in when fails the run as user error", an_error_in_when_fails_the_run),
+        SAYS("a step that fails by itself closes those before it",
+             a_step_that_fails_by_itself_closes_those_before_it),
         SAYS("a failed step fails the run, what runs is left to finish", a_failed_step_fails_the_run),
         SAYS("what fails in a failing run is not tried again",
              what_fails_in_a_failing_run_is_not_tried_again),
@@ -677,6 +713,8 @@ int main(void)
         SAYS("a silent gang is stopped after ten seconds", a_silent_gang_is_stopped_after_ten_seconds),
         SAYS("a pod that never dies holds up for grace and 30 s",
              a_pod_that_never_dies_holds_up_for_grace_and_30_s),
+        SAYS("an attempt whose end was never asked for holds up the next",
+             an_attempt_whose_stop_was_never_sent_holds_up_the_next),
         SAYS("an attempt that takes too long is ended", an_attempt_that_takes_too_long_is_ended),
         SAYS("a pod that never runs is infrastructure", a_pod_that_never_runs_is_infrastructure),
         SAYS("a gang that starts in part frees its places", a_gang_that_starts_in_part_frees_its_places),

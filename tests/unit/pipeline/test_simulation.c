@@ -14,10 +14,10 @@ enum {
     MAX_STEPS = 8,
     MAX_PODS = 3,
     MAX_REAL = 4000,
-    STORM_ROUNDS = 60,   /* with faults */
-    CALM_ROUNDS = 1500,  /* without: the run must end in this time */
+    STORM_ROUNDS = 60,  /* with faults */
+    CALM_ROUNDS = 1500, /* without: the run must end in this time */
     SNAPSHOTS = 4,
-    STALE_MS = 20000,    /* how old an observation may be */
+    STALE_MS = 20000, /* how old an observation may be */
     GRACE_MS = 10000,
 };
 
@@ -48,7 +48,19 @@ static bool percent(struct chance *c, int p)
 
 /* --- the world as it is ------------------------------------------------------------------------------------------ */
 
-enum fate { FATE_SUCCESS, FATE_USER, FATE_APPLICATION, FATE_INFRASTRUCTURE, FATE_MEMORY, FATE_PREEMPTION, FATE_VANISH, FATE_NO_RESULT, FATE_HALF_HANG, FATE_HANG, FATE_MISSING };
+enum fate {
+    FATE_SUCCESS,
+    FATE_USER,
+    FATE_APPLICATION,
+    FATE_INFRASTRUCTURE,
+    FATE_MEMORY,
+    FATE_PREEMPTION,
+    FATE_VANISH,
+    FATE_NO_RESULT,
+    FATE_HALF_HANG,
+    FATE_HANG,
+    FATE_MISSING
+};
 
 struct real {
     size_t step;
@@ -85,7 +97,7 @@ struct sim {
     char approvals[16]; /* digits of the steps that are approvals: nothing can be read from them */
 };
 
-#define broken(s, fmt, ...)                                                                                  \
+#define broken(s, fmt, ...) \
     fail_msg("SIMULATION_SEED=%llu round %d: " fmt, (unsigned long long)(s)->seed, (s)->round, __VA_ARGS__)
 
 static bool real_live(const struct real *r)
@@ -115,7 +127,8 @@ static void real_advance(struct sim *s, struct real *r)
             r->phases[i] = POD_RUNNING;
         if (r->phases[i] == POD_RUNNING && s->now >= pod_end(r, i))
             r->phases[i] = r->fate == FATE_SUCCESS || r->fate == FATE_NO_RESULT ? POD_SUCCEEDED : POD_FAILED;
-        if ((r->phases[i] == POD_PENDING || r->phases[i] == POD_RUNNING) && r->dies_at && s->now >= r->dies_at) {
+        if ((r->phases[i] == POD_PENDING || r->phases[i] == POD_RUNNING) && r->dies_at &&
+            s->now >= r->dies_at) {
             r->phases[i] = POD_FAILED;
             r->killed[i] = true;
         }
@@ -176,7 +189,8 @@ static void write_step(struct sim *s, struct buf *b, int i, int n_main, bool *fa
         if (!percent(c, 35) || strchr(s->approvals, '0' + k))
             continue;
         size_t len = strlen(inputs);
-        (void)snprintf(inputs + len, sizeof inputs - len, "%s{name: i%d, from: s%d.o}", read ? ", " : "", k, k);
+        (void)snprintf(inputs + len, sizeof inputs - len, "%s{name: i%d, from: s%d.o}", read ? ", " : "", k,
+                       k);
         read = true;
     }
     if (read)
@@ -185,17 +199,26 @@ static void write_step(struct sim *s, struct buf *b, int i, int n_main, bool *fa
         (void)buf_addf(b, "      after: [s%d]\n", from);
     if (from >= 0 && !fanned[from] && percent(c, 20))
         (void)buf_addf(b, "      when: \"has(steps.s%d.values.v) and steps.s%d.values.v > 0\"\n", from, from);
+    else if (from >= 0 && !fanned[from] && percent(c, 3)) /* an error where v is 0 */
+        (void)buf_addf(b, "      when: \"has(steps.s%d.values.v) and 1 / steps.s%d.values.v > 0\"\n", from,
+                       from);
     if (percent(c, 25)) {
         fanned[i] = true;
-        (void)buf_addf(b, "      foreach: {items: [\"x\", \"y\", \"z\"]%s%s}\n", percent(c, 40) ? ", parallelism: 1" : "", percent(c, 40) ? ", minSuccess: 1" : "");
+        (void)buf_addf(b, "      foreach: {items: [\"x\", \"y\", \"z\"]%s%s}\n",
+                       percent(c, 40) ? ", parallelism: 1" : "", percent(c, 40) ? ", minSuccess: 1" : "");
     }
     (void)buf_addf(b, "      workers: %d\n", percent(c, 70) ? 1 : 1 + below(c, MAX_PODS));
-    (void)buf_addf(b, "      retry: {application: %d, infrastructure: %d, preemption: %d, memory: {budget: %d}, backoffSeconds: %d, maxBackoffSeconds: 20}\n",
-                   below(c, 3), below(c, 4), below(c, 5) - 1, below(c, 2), 1 + below(c, 5));
+    (void)buf_addf(
+        b,
+        "      retry: {application: %d, infrastructure: %d, preemption: %d, memory: {budget: %d}, backoffSeconds: %d, maxBackoffSeconds: 20}\n",
+        below(c, 3), below(c, 4), below(c, 5) - 1, below(c, 2), 1 + below(c, 5));
     (void)buf_addf(b, "      timeoutSeconds: 120\n");
     if (percent(c, 40))
         (void)buf_adds(b, "      cache: {enabled: true}\n");
-    (void)buf_addf(b, "      container: {image: \"" IMAGE "\", args: [\"%d\"], outputs: [o], values: [{name: v, type: number}]}\n", i);
+    (void)buf_addf(b,
+                   "      container: {image: \"" IMAGE
+                   "\", args: [\"%d\"], outputs: [o], values: [{name: v, type: number}]}\n",
+                   i);
 }
 
 static void make_pipeline(struct sim *s)
@@ -207,7 +230,8 @@ static void make_pipeline(struct sim *s)
         write_step(s, &b, i, n_main, fanned);
     }
     char spec[100];
-    (void)snprintf(spec, sizeof spec, "  limits: {%s%s}\n", percent(&s->chance, 50) ? "parallelism: 2" : "parallelism: 100",
+    (void)snprintf(spec, sizeof spec, "  limits: {%s%s}\n",
+                   percent(&s->chance, 50) ? "parallelism: 2" : "parallelism: 100",
                    percent(&s->chance, 15) ? ", runSeconds: 600" : "");
     s->pipeline = world_pipeline(spec, buf_str(&b));
 }
@@ -221,8 +245,9 @@ static enum fate draw_fate(struct sim *s, const struct step *def)
     static const struct {
         enum fate fate;
         int percent;
-    } odds[] = {{FATE_USER, 2},   {FATE_APPLICATION, 7}, {FATE_INFRASTRUCTURE, 7}, {FATE_MEMORY, 3},    {FATE_PREEMPTION, 8},
-                {FATE_VANISH, 5}, {FATE_NO_RESULT, 3},   {FATE_HALF_HANG, 4},      {FATE_HANG, 3},      {FATE_MISSING, 4}};
+    } odds[] = {{FATE_USER, 2},       {FATE_APPLICATION, 7}, {FATE_INFRASTRUCTURE, 7}, {FATE_MEMORY, 3},
+                {FATE_PREEMPTION, 8}, {FATE_VANISH, 5},      {FATE_NO_RESULT, 3},      {FATE_HALF_HANG, 4},
+                {FATE_HANG, 3},       {FATE_MISSING, 4}};
     int at = below(&s->chance, 100);
     for (size_t i = 0; i < sizeof odds / sizeof *odds; i++) {
         if (at < odds[i].percent)
@@ -246,7 +271,8 @@ static void check_inputs(struct sim *s, const struct job *job)
     for (size_t i = 0; i < def->n_inputs; i++) {
         const struct step_status *producer = &s->status.steps[def->inputs[i].from];
         if (!step_state_done(producer->state))
-            broken(s, "%s starts before its input: %s is %s", job->name, producer->name, step_state_name(producer->state));
+            broken(s, "%s starts before its input: %s is %s", job->name, producer->name,
+                   step_state_name(producer->state));
         if (!cJSON_GetObjectItemCaseSensitive(job->inputs, def->inputs[i].name))
             broken(s, "%s starts without input %s", job->name, def->inputs[i].name);
     }
@@ -264,7 +290,8 @@ static void carry_out_start(struct sim *s, const struct job *job)
         return; /* idempotent */
     const struct item_status *item = &s->status.steps[job->step].items[job->item];
     if (item->attempt != job->attempt || item->state != STATE_RUNNING)
-        broken(s, "%s starts, but the stored status says attempt %d, %s", job->name, item->attempt, step_state_name(item->state));
+        broken(s, "%s starts, but the stored status says attempt %d, %s", job->name, item->attempt,
+               step_state_name(item->state));
     for (size_t i = 0; i < s->n_real; i++) {
         const struct real *r = &s->real[i];
         if (r->step == job->step && r->item == job->item && real_live(r))
@@ -274,7 +301,12 @@ static void carry_out_start(struct sim *s, const struct job *job)
     if (s->n_real == MAX_REAL)
         broken(s, "more than %d attempts", MAX_REAL);
     struct real *r = &s->real[s->n_real++];
-    *r = (struct real){.step = job->step, .item = job->item, .restart = job->restart, .attempt = job->attempt, .n_pods = (int)job->workers, .created = s->now};
+    *r = (struct real){.step = job->step,
+                       .item = job->item,
+                       .restart = job->restart,
+                       .attempt = job->attempt,
+                       .n_pods = (int)job->workers,
+                       .created = s->now};
     r->fate = draw_fate(s, &s->pipeline->steps[job->step]);
     r->starts_at = s->now + below(&s->chance, 5000);
     r->ends_at = r->starts_at + 500 + below(&s->chance, 30000);
@@ -282,7 +314,8 @@ static void carry_out_start(struct sim *s, const struct job *job)
     char name[64], hex[DIGEST_HEX];
     (void)snprintf(name, sizeof name, "%zu/%lld/%d", r->step, (long long)r->item, r->restart);
     sha256_hex(name, strlen(name), hex);
-    (void)snprintf(r->message, sizeof r->message, "{\"outputs\":{\"o\":\"%s\"},\"values\":{\"v\":%d}}", hex, below(&s->chance, 2));
+    (void)snprintf(r->message, sizeof r->message, "{\"outputs\":{\"o\":\"%s\"},\"values\":{\"v\":%d}}", hex,
+                   below(&s->chance, 2));
 }
 
 static void carry_out_stop(struct sim *s, const struct job *job)
@@ -302,7 +335,9 @@ static void take_snapshot(struct sim *s)
         s->n_history--;
     }
     struct snapshot *h = &s->history[s->n_history++];
-    *h = (struct snapshot){.at = s->now, .attempts = xmalloc((s->n_real + 1) * sizeof *h->attempts), .n = s->n_real};
+    *h = (struct snapshot){.at = s->now,
+                           .attempts = xmalloc((s->n_real + 1) * sizeof *h->attempts),
+                           .n = s->n_real};
     memcpy(h->attempts, s->real, s->n_real * sizeof *h->attempts);
 }
 
@@ -320,7 +355,8 @@ struct view {
     struct observed observed;
 };
 
-static void add_to_view(struct view *v, const struct real *r)
+/* `listed`: of a young Job not all pods may be there yet. */
+static void add_to_view(struct view *v, const struct real *r, size_t listed)
 {
     struct observed_attempt *a = &v->attempts[v->observed.n];
     struct observed_pod *pods = v->pods + v->observed.n++ * MAX_PODS;
@@ -334,7 +370,7 @@ static void add_to_view(struct view *v, const struct real *r)
     a->gone = r->gone;
     a->checkpoint_step = r->checkpoint;
     a->pods = pods;
-    a->n_pods = r->gone ? 0 : (size_t)r->n_pods;
+    a->n_pods = r->gone ? 0 : listed;
     for (int i = 0; i < r->n_pods; i++)
         describe_pod(r, i, &pods[i]);
 }
@@ -342,7 +378,8 @@ static void add_to_view(struct view *v, const struct real *r)
 static struct view observe(struct sim *s)
 {
     const struct snapshot *h = choose_snapshot(s);
-    struct view v = {.attempts = xcalloc(2 * h->n + 1, sizeof *v.attempts), .pods = xcalloc((2 * h->n + 1) * MAX_PODS, sizeof *v.pods)};
+    struct view v = {.attempts = xcalloc(2 * h->n + 1, sizeof *v.attempts),
+                     .pods = xcalloc((2 * h->n + 1) * MAX_PODS, sizeof *v.pods)};
     v.observed.attempts = v.attempts;
     for (size_t i = 0; i < h->n; i++) {
         const struct real *r = &h->attempts[i];
@@ -351,9 +388,11 @@ static struct view observe(struct sim *s)
                         st->items[r->item].state != STATE_RUNNING || st->items[r->item].stop_at_ms;
         if (!s->calm && !recorded && percent(&s->chance, 5))
             continue; /* lost */
+        size_t listed = !s->calm && percent(&s->chance, 10) ? (size_t)below(&s->chance, r->n_pods + 1)
+                                                            : (size_t)r->n_pods;
         if (!s->calm && percent(&s->chance, 5))
-            add_to_view(&v, r); /* doubled */
-        add_to_view(&v, r);
+            add_to_view(&v, r, (size_t)r->n_pods); /* doubled */
+        add_to_view(&v, r, listed);
     }
     return v;
 }
@@ -390,14 +429,19 @@ static void check_budgets(struct sim *s, const struct run_status *now)
 {
     for (size_t k = 0; k < now->n_steps; k++) {
         const struct step_retry *r = &s->pipeline->steps[k].retry;
-        const int64_t budgets[FAIL_N] = {[FAIL_INFRASTRUCTURE] = r->infrastructure, [FAIL_APPLICATION] = r->application, [FAIL_PREEMPTION] = r->preemption, [FAIL_MEMORY] = r->memory_budget};
+        const int64_t budgets[FAIL_N] = {[FAIL_INFRASTRUCTURE] = r->infrastructure,
+                                         [FAIL_APPLICATION] = r->application,
+                                         [FAIL_PREEMPTION] = r->preemption,
+                                         [FAIL_MEMORY] = r->memory_budget};
         for (size_t i = 0; i < now->steps[k].n_items; i++) {
             const struct item_status *item = &now->steps[k].items[i];
             for (int c = FAIL_INFRASTRUCTURE; c < FAIL_N; c++) {
-                int64_t most = budgets[c] + (item->state == STATE_FAILED || item->state == STATE_STOPPED ? 1 : 0);
+                int64_t most =
+                    budgets[c] + (item->state == STATE_FAILED || item->state == STATE_STOPPED ? 1 : 0);
                 if (budgets[c] >= 0 && item->charged[c] > most)
-                    broken(s, "%s[%zu] is %s with %d failures of class %s, budget %lld", now->steps[k].name, i, step_state_name(item->state),
-                           item->charged[c], fail_class_name((enum fail_class)c), (long long)budgets[c]);
+                    broken(s, "%s[%zu] is %s with %d failures of class %s, budget %lld", now->steps[k].name,
+                           i, step_state_name(item->state), item->charged[c],
+                           fail_class_name((enum fail_class)c), (long long)budgets[c]);
             }
         }
     }
@@ -407,15 +451,19 @@ static void check_forward(struct sim *s, const struct run_status *now)
 {
     const struct run_status *before = &s->status;
     bool restarted = !(now->observed_restart == before->observed_restart ||
-                       (now->observed_restart && before->observed_restart && strcmp(now->observed_restart, before->observed_restart) == 0));
+                       (now->observed_restart && before->observed_restart &&
+                        strcmp(now->observed_restart, before->observed_restart) == 0));
     for (size_t k = 0; k < before->n_steps && !restarted; k++) {
         for (size_t i = 0; i < before->steps[k].n_items && i < now->steps[k].n_items; i++) {
             const struct item_status *a = &before->steps[k].items[i], *b = &now->steps[k].items[i];
             bool rerun = b->restart > a->restart; /* a consumer found its artifact missing */
             if (step_state_finished(a->state) && a->state != b->state && !rerun)
-                broken(s, "%s[%zu] goes from %s to %s", now->steps[k].name, i, step_state_name(a->state), step_state_name(b->state));
-            if (b->attempt < a->attempt || b->restart < a->restart || b->checkpoint_step < (rerun ? -1 : a->checkpoint_step))
-                broken(s, "%s[%zu] goes back: attempt %d to %d, g%d to g%d", now->steps[k].name, i, a->attempt, b->attempt, a->restart, b->restart);
+                broken(s, "%s[%zu] goes from %s to %s", now->steps[k].name, i, step_state_name(a->state),
+                       step_state_name(b->state));
+            if (b->attempt < a->attempt || b->restart < a->restart ||
+                b->checkpoint_step < (rerun ? -1 : a->checkpoint_step))
+                broken(s, "%s[%zu] goes back: attempt %d to %d, g%d to g%d", now->steps[k].name, i,
+                       a->attempt, b->attempt, a->restart, b->restart);
         }
     }
     if (run_phase_finished(before->phase) && !restarted && before->phase != now->phase)
@@ -426,7 +474,8 @@ static bool action_known(const struct plan *p, const struct action *a)
 {
     for (size_t i = 0; i < p->n_actions; i++) {
         const struct action *b = &p->actions[i];
-        if (a->kind == b->kind && a->job.step == b->job.step && a->job.item == b->job.item && a->job.attempt == b->job.attempt)
+        if (a->kind == b->kind && a->job.step == b->job.step && a->job.item == b->job.item &&
+            a->job.attempt == b->job.attempt)
             return true;
     }
     return false;
@@ -455,6 +504,14 @@ static void check_again(struct sim *s, const struct plan *first, const struct ob
     cJSON_Delete(cache);
 }
 
+static void check_nothing_lives(struct sim *s, const struct run_status *st)
+{
+    for (size_t i = 0; i < s->n_real && run_phase_finished(st->phase); i++)
+        if (real_live(&s->real[i]))
+            broken(s, "the run is %s, but attempt %d of %s[%lld] is alive", run_phase_name(st->phase),
+                   s->real[i].attempt, st->steps[s->real[i].step].name, (long long)s->real[i].item);
+}
+
 static void check_end(struct sim *s)
 {
     const struct run_status *st = &s->status;
@@ -462,21 +519,21 @@ static void check_end(struct sim *s)
     for (size_t k = 0; k < st->n_steps; k++) {
         const struct step_status *step = &st->steps[k];
         if (!step_state_finished(step->state))
-            broken(s, "the run is %s, but %s is %s", run_phase_name(st->phase), step->name, step_state_name(step->state));
+            broken(s, "the run is %s, but %s is %s", run_phase_name(st->phase), step->name,
+                   step_state_name(step->state));
         failed = failed || step->state == STATE_FAILED;
         stopped = stopped || step->state == STATE_STOPPED;
-        if (step->state == STATE_SUCCEEDED && s->pipeline->steps[k].fanout.n_axes == 0 && s->pipeline->steps[k].kind == STEP_CONTAINER && !step->items[0].outputs)
+        if (step->state == STATE_SUCCEEDED && s->pipeline->steps[k].fanout.n_axes == 0 &&
+            s->pipeline->steps[k].kind == STEP_CONTAINER && !step->items[0].outputs)
             broken(s, "%s has succeeded without outputs", step->name);
     }
-    enum run_phase expected = failed ? PHASE_FAILED : st->stopping != RUN_STOP_NONE ? PHASE_STOPPED : PHASE_SUCCEEDED;
+    enum run_phase expected = failed                          ? PHASE_FAILED
+                              : st->stopping != RUN_STOP_NONE ? PHASE_STOPPED
+                                                              : PHASE_SUCCEEDED;
     if (st->phase != expected)
         broken(s, "the run is %s, expected %s", run_phase_name(st->phase), run_phase_name(expected));
     if (expected == PHASE_SUCCEEDED && stopped)
         broken(s, "%s", "the run has succeeded with a stopped step");
-    for (size_t i = 0; i < s->n_real; i++)
-        if (real_live(&s->real[i]))
-            broken(s, "the run is %s, but attempt %d of %s[%lld] is alive", run_phase_name(st->phase), s->real[i].attempt,
-                   st->steps[s->real[i].step].name, (long long)s->real[i].item);
 }
 
 /* --- one round -------------------------------------------------------------------------------------------------------------------- */
@@ -503,6 +560,7 @@ static int64_t drive(struct sim *s)
         broken(s, "plan: %s", err.msg);
     check_forward(s, &p.status);
     check_budgets(s, &p.status);
+    check_nothing_lives(s, &p.status);
     check_again(s, &p, &v.observed);
     int64_t wake = p.wake_at_ms;
     if (s->calm || !percent(&s->chance, 8)) { /* else: dies before the status is stored */
@@ -527,7 +585,10 @@ static void approve_all(struct sim *s)
         if (s->status.steps[k].state != STATE_AWAITING_APPROVAL)
             continue;
         s->run.approvals = xreallocarray(s->run.approvals, s->run.n_approvals + 1, sizeof *s->run.approvals);
-        s->run.approvals[s->run.n_approvals++] = (struct run_approval){.step = xstrdup(s->status.steps[k].name), .by = xstrdup("ada"), .comment = xstrdup("")};
+        s->run.approvals[s->run.n_approvals++] =
+            (struct run_approval){.step = xstrdup(s->status.steps[k].name),
+                                  .by = xstrdup("ada"),
+                                  .comment = xstrdup("")};
     }
 }
 
@@ -540,7 +601,8 @@ static void restart_something(struct sim *s)
     s->run.n_restart_from = 0;
     if (percent(&s->chance, 70)) {
         s->run.restart_from = xreallocarray(s->run.restart_from, 1, sizeof *s->run.restart_from);
-        s->run.restart_from[s->run.n_restart_from++] = xstrdup(s->pipeline->steps[below(&s->chance, (int)s->pipeline->n_steps)].name);
+        s->run.restart_from[s->run.n_restart_from++] =
+            xstrdup(s->pipeline->steps[below(&s->chance, (int)s->pipeline->n_steps)].name);
     }
     s->run.stop = RUN_STOP_NONE;
 }
@@ -571,7 +633,10 @@ static void simulate(uint64_t seed)
     struct sim *s = xcalloc(1, sizeof *s);
     *s = (struct sim){.seed = seed, .chance = {seed}, .now = 1700000000000, .cache = json_object()};
     make_pipeline(s);
-    s->run = (struct run_spec){.name = xstrdup("r"), .uid = xstrdup("uid"), .created_ms = s->now, .scheduled_ms = s->now};
+    s->run = (struct run_spec){.name = xstrdup("r"),
+                               .uid = xstrdup("uid"),
+                               .created_ms = s->now,
+                               .scheduled_ms = s->now};
     s->options = (struct plan_options){.grace_ms = GRACE_MS, .has_cuda = true};
     run_status_init(&s->status);
     take_snapshot(s);
@@ -617,7 +682,8 @@ static void runs_end_well(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SAYS("whatever goes wrong, runs end in the right phase, and no invariant breaks on the way", runs_end_well),
+        SAYS("whatever goes wrong, runs end in the right phase, and no invariant breaks on the way",
+             runs_end_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
