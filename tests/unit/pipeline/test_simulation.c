@@ -10,7 +10,7 @@
 #include "tests/unit/pipeline/world.h"
 
 enum {
-    SEEDS = 400,
+    SEEDS = 200,
     MAX_STEPS = 8,
     MAX_PODS = 3,
     MAX_REAL = 4000,
