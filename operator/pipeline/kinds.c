@@ -27,11 +27,10 @@ static const struct kind {
     [STEP_TRAIN_DDP] = {"trainDdp",
                         "train-ddp",
                         {"model"},
-                        {{"best_epoch", PARAM_INTEGER}, {"steps", PARAM_INTEGER}}},
-    [STEP_EVALUATE] = {"evaluate",
-                       "evaluate",
-                       {"report"},
-                       {{"gate_passed", PARAM_BOOLEAN}, {"baseline_version", PARAM_INTEGER}}},
+                        {{"best_epoch", PARAM_INTEGER},
+                         {"steps", PARAM_INTEGER},
+                         {"validation_loss", PARAM_NUMBER}}},
+    [STEP_EVALUATE] = {"evaluate", "evaluate", {"report"}, {{"gate_passed", PARAM_BOOLEAN}}},
     [STEP_REGISTER] = {"register",
                        "register",
                        {"version"},
@@ -93,8 +92,10 @@ enum param_type param_type_of(const cJSON *type)
 
 static void add_metric_values(struct step *s, const cJSON *metrics, const char *prefix)
 {
-    for (const cJSON *m = metrics ? metrics->child : NULL; m; m = m->next)
-        add_value(s, prefix, m->valuestring, PARAM_NUMBER);
+    for (const cJSON *m = metrics ? metrics->child : NULL; m; m = m->next) {
+        if (strcmp(m->valuestring, "loss") != 0) /* always measured, so in the table already */
+            add_value(s, prefix, m->valuestring, PARAM_NUMBER);
+    }
 }
 
 static void add_outputs(struct step *s, const cJSON *declared)
@@ -116,14 +117,18 @@ void step_describe_results(struct step *s)
     add_outputs(s, s->kind == STEP_CONTAINER ? cJSON_GetObjectItemCaseSensitive(body, "outputs") : NULL);
     for (size_t i = 0; i < ARRAY_SIZE(kind->values) && kind->values[i].name; i++)
         add_value(s, "", kind->values[i].name, kind->values[i].type);
-    if (s->kind == STEP_TRAIN_DDP) {
+    if (s->kind == STEP_DATA_VALIDATE && cJSON_GetObjectItemCaseSensitive(body, "freshness")) {
+        add_value(s, "", "newest_time", PARAM_STRING);
+    } else if (s->kind == STEP_TRAIN_DDP) {
         const cJSON *validation = cJSON_GetObjectItemCaseSensitive(body, "validation");
         add_metric_values(s, cJSON_GetObjectItemCaseSensitive(validation, "metrics"), "validation_");
     } else if (s->kind == STEP_EVALUATE) {
         const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(body, "metrics");
         add_metric_values(s, metrics, "");
-        if (cJSON_GetObjectItemCaseSensitive(body, "baseline"))
+        if (cJSON_GetObjectItemCaseSensitive(body, "baseline")) {
             add_metric_values(s, metrics, "delta_");
+            add_value(s, "", "baseline_version", PARAM_INTEGER);
+        }
     } else if (s->kind == STEP_CONTAINER) {
         const cJSON *values = cJSON_GetObjectItemCaseSensitive(body, "values");
         for (const cJSON *v = values ? values->child : NULL; v; v = v->next)

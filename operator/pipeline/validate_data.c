@@ -173,13 +173,16 @@ static void check_feature(const struct decoder *d, size_t step, const cJSON *fea
                 *sequence = field(f, "sequence");
     for (const cJSON *part = cross ? cross->child : NULL; part; part = part->next)
         check_categorical(d, step, path, part, features, f, part->valuestring);
-    if (cross && !field(categorical, "hash") && !field(categorical, "vocabulary"))
+    if (cross && !field(categorical, "hash"))
         decoder_step_finding(d, step, path, f, false,
-                             "a cross is categorical, by hash or by vocabulary: {hash: {buckets: 4096}}");
-    if (sequence && !field(f, "column"))
-        decoder_step_finding(d, step, path, f, false, "a sequence comes from a column");
-    if (text_field(sequence, "shareVocabularyOf"))
-        check_categorical(d, step, path, sequence, features, f, text_field(sequence, "shareVocabularyOf"));
+                             "a cross is categorical, by hash: categorical: {hash: {buckets: 4096}}");
+    if (cross && field(f, "servingValue"))
+        decoder_step_finding(d, step, path, field(f, "servingValue"), false,
+                             "a cross has no servingValue of its own: give it to the features it is made of");
+    if (sequence)
+        decoder_step_finding(
+            d, step, path, sequence, false,
+            "sequence features are not available in this version: use numeric or categorical ones");
     check_numeric(d, step, path, field(f, "numeric"));
     check_order(d, step, path, field(categorical, "values"), "from", "to");
     const cJSON *range = field(categorical, "values"), *from = field(range, "from"), *to = field(range, "to");
@@ -189,13 +192,32 @@ static void check_feature(const struct decoder *d, size_t step, const cJSON *fea
                              to->valuedouble - from->valuedouble + 1);
 }
 
+static void check_derive(const struct decoder *d, size_t step, const cJSON *derive)
+{
+    size_t k = 0;
+    for (const cJSON *column = derive ? derive->child : NULL; column; column = column->next, k++) {
+        char path[96];
+        (void)snprintf(path, sizeof path, "featurize.derive[%zu].pointInTime", k);
+        if (field(column, "pointInTime"))
+            decoder_step_finding(d, step, path, field(column, "pointInTime"), false,
+                                 "windows over earlier rows are not available in this version: compute them "
+                                 "before the snapshot and bring them as columns");
+    }
+}
+
 void validate_featurize(struct decoder *d, size_t step)
 {
     const cJSON *body = d->p->steps[step].body, *features = field(body, "features");
     check_split(d, step, body);
+    check_derive(d, step, field(body, "derive"));
     size_t k = 0;
     for (const cJSON *f = features->child; f; f = f->next, k++)
         check_feature(d, step, features, f, k);
+    const cJSON *negatives = field(field(body, "trainSampling"), "negatives");
+    if (negatives && negatives->valuedouble < 1 &&
+        !text_equal(text_field(field(body, "label"), "type"), "binary"))
+        decoder_step_finding(d, step, "featurize.trainSampling.negatives", negatives, false,
+                             "only labels of type binary have negatives");
     if (text_equal(text_field(field(body, "label"), "type"), "relevance") && !field(body, "group"))
         decoder_step_finding(
             d, step, "featurize.group", field(body, "label"), false,

@@ -40,7 +40,31 @@ static void check_listed(const struct decoder *d, size_t step, const char *path,
 
 static bool is_ranking_metric(const char *metric)
 {
-    return strchr(metric, '@') || text_starts_with(metric, "ndcg") || text_starts_with(metric, "mrr");
+    return strchr(metric, '@') != NULL;
+}
+
+/* One of those that evaluate knows: NAME, or NAME@k for those within groups. */
+static void check_metric_name(const struct decoder *d, size_t step, const char *path, const cJSON *metric)
+{
+    static const char *const plain[] = {"auc", "logloss", "brier", "accuracy", "mse", "rmse", "mae", NULL};
+    static const char *const with_cut[] = {"ndcg@10", "mrr@10", NULL};
+    static const char *const all[] = {"auc",  "logloss", "brier",   "accuracy", "mse",
+                                      "rmse", "mae",     "ndcg@10", "mrr@10",   NULL};
+    const char *name = metric->valuestring, *at = strchr(name, '@');
+    for (const char *const *p = plain; *p; p++) {
+        if (!at && strcmp(*p, name) == 0)
+            return;
+    }
+    for (const char *const *p = with_cut; *p; p++) {
+        if (at && strncmp(*p, name, (size_t)(at - name) + 1) == 0)
+            return;
+    }
+    char hint[HINT_MAX];
+    decoder_hint(name, all, hint);
+    decoder_step_finding(
+        d, step, path, metric, false,
+        "unknown metric \"%.60s\"; known are auc, logloss, brier, accuracy, mse, rmse, mae, ndcg@k, mrr@k%s",
+        name, hint);
 }
 
 /* Ranking metrics want groups and a cut. */
@@ -51,9 +75,8 @@ static void check_metrics(const struct decoder *d, size_t step, const char *wher
     for (const cJSON *m = metrics ? metrics->child : NULL; m; m = m->next, k++) {
         char path[96];
         (void)snprintf(path, sizeof path, "%s[%zu]", where, k);
-        if (text_equal(m->valuestring, "ndcg"))
-            decoder_step_finding(d, step, path, m, false, "expected the cut as well, such as ndcg@10");
-        else if (is_ranking_metric(m->valuestring) && producer && !field(producer->body, "group"))
+        check_metric_name(d, step, path, m);
+        if (is_ranking_metric(m->valuestring) && producer && !field(producer->body, "group"))
             decoder_step_finding(d, step, path, m, false,
                                  "%s is measured within groups, but the step \"%s\" has no featurize.group",
                                  m->valuestring, producer->name);
@@ -94,12 +117,7 @@ static void check_loss(const struct decoder *d, size_t step, const cJSON *body)
 {
     static const struct {
         const char *loss, *labels;
-    } table[] = {{"bce", "binary"},
-                 {"crossEntropy", "class"},
-                 {"mse", "number"},
-                 {"huber", "number"},
-                 {"pairwise", "binary or relevance"},
-                 {"listwise", "binary or relevance"}};
+    } table[] = {{"bce", "binary"}, {"mse", "number or relevance"}, {"huber", "number or relevance"}};
     const struct step *producer = validate_features_of(d, step);
     const cJSON *loss = field(body, "loss");
     const char *type = producer ? text_field(field(producer->body, "label"), "type") : NULL;
@@ -111,10 +129,6 @@ static void check_loss(const struct decoder *d, size_t step, const cJSON *body)
             decoder_step_finding(d, step, "trainDdp.loss", loss, false,
                                  "%s is for labels of type %s, but the step \"%s\" makes one of type %s",
                                  table[i].loss, table[i].labels, producer->name, type);
-        if (text_ends_with(table[i].loss, "wise") && !field(producer->body, "group"))
-            decoder_step_finding(d, step, "trainDdp.loss", loss, false,
-                                 "%s is a loss within groups, but the step \"%s\" has no featurize.group",
-                                 table[i].loss, producer->name);
     }
 }
 
@@ -147,13 +161,17 @@ void validate_train_ddp(struct decoder *d, size_t step)
     const struct step *s = &d->p->steps[step];
     const cJSON *body = s->body, *stopping = field(body, "earlyStopping"),
                 *validation = field(body, "validation");
-    if (stopping && !validation)
-        decoder_step_finding(d, step, "trainDdp.earlyStopping", stopping, false,
-                             "needs validation with the metric it looks at");
-    else if (stopping)
-        check_listed(d, step, "trainDdp.earlyStopping.metric", field(stopping, "metric"),
-                     field(validation, "metrics"), "trainDdp.validation.metrics");
-    check_metrics(d, step, "trainDdp.validation.metrics", field(validation, "metrics"));
+    const cJSON *metrics = field(validation, "metrics");
+    if (stopping && !text_equal(text_field(stopping, "metric"), "loss")) /* which is always measured */
+        check_listed(d, step, "trainDdp.earlyStopping.metric", field(stopping, "metric"), metrics,
+                     "trainDdp.validation.metrics");
+    if (in_list(metrics, "logloss") && !field(field(body, "loss"), "bce"))
+        decoder_step_finding(d, step, "trainDdp.validation.metrics", metrics, false,
+                             "logloss needs the loss bce; loss is measured with any");
+    if (!text_equal(text_field(body, "precision"), "fp32") && s->gpu == 0)
+        decoder_step_finding(d, step, "trainDdp.precision", field(body, "precision"), false,
+                             "%s needs a GPU (resources.gpu): CPUs train in fp32",
+                             text_field(body, "precision"));
     if (text_equal(text_field(body, "device"), "cuda") && s->gpu == 0)
         decoder_step_finding(d, step, "trainDdp.device", field(body, "device"), false,
                              "cuda needs resources.gpu of at least 1");

@@ -82,10 +82,10 @@ static void test_values_follow_from_the_body(void **state)
         size_t step;
         const char *names;
     } expected[] = {
-        {0, "rows partitions warnings newest_partition max_drift "},
+        {0, "rows partitions warnings newest_partition max_drift newest_time "},
         {1, "train_rows validation_rows test_rows features "},
-        {2, "best_epoch steps validation_auc validation_logloss "},
-        {3, "gate_passed baseline_version auc logloss ndcg_at_10 delta_auc delta_logloss delta_ndcg_at_10 "},
+        {2, "best_epoch steps validation_loss validation_auc validation_logloss "},
+        {3, "gate_passed auc logloss ndcg_at_10 delta_auc delta_logloss delta_ndcg_at_10 baseline_version "},
         {4, "version created "},
         {5, ""},
     };
