@@ -63,8 +63,10 @@ int drive_check_machine(const struct pipeline *p, const char *stages_dir, struct
     for (size_t i = 0; i < p->n_steps; i++) {
         const struct step *s = &p->steps[i];
         const char *program = step_kind_program(s->kind);
-        if (s->kind == STEP_CONTAINER)
+        if (s->kind == STEP_CONTAINER) {
             add_name(&containers, s->name);
+            program = "artifact"; /* stands around the container */
+        }
         if (!program)
             continue;
         _cleanup_free_ char *path = fs_join(dir, program);

@@ -157,6 +157,17 @@ int record_write(const struct record *r, struct err *err)
 
 /* --- making -------------------------------------------------------------------------------------- */
 
+/* A driver that was killed between reserving the name and writing the record left a name without a run. */
+static bool is_abandoned(const char *state_dir, const char *name_path)
+{
+    _cleanup_free_ char *uid = NULL;
+    struct err err = ERR_INIT;
+    if (fs_read_file(name_path, 128, &uid, NULL, &err) < 0 || !fs_safe_relative(uid))
+        return true;
+    _cleanup_free_ char *dir = record_dir(state_dir, uid), *run = fs_join(dir, run_file);
+    return !fs_exists(run);
+}
+
 /* The wanted name, or the first free <pipeline>-<n>. */
 static int reserve_name(const char *state_dir, const char *wanted, const char *pipeline, const char *uid,
                         char **ret, struct err *err)

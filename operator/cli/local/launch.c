@@ -200,7 +200,9 @@ int launch_rank(const struct launch *l, int rank, pid_t *ret_pid, struct err *er
         return -1;
     _cleanup_environment_ struct environment e;
     launch_environment(l, rank, scratch, &e);
-    char *stage_argv[] = {program, NULL}, *container_argv[] = {program, (char *)"container-step", NULL};
+    char *stage_argv[] = {program, NULL},
+         *container_argv[] = {program, (char *)"container-step", (char *)"--stages-dir",
+                              (char *)l->config->stages_dir, NULL};
     return process_spawn(&(struct process_spec){.program = program,
                                                 .argv = name ? stage_argv : container_argv,
                                                 .envp = e.items,

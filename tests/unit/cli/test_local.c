@@ -106,8 +106,8 @@ static void a_process_runs_in_its_own_session_with_its_log(void **state)
     struct err err = ERR_INIT;
     pid_t pid;
     assert_int_equal(dup2(2, 50), 50); /* inheritable on purpose */
-    assert_int_equal(spawn("echo out; echo err >&2; pwd; test -e /proc/$$/fd/50 && echo leaked; exit 7", -1, &pid,
-                           &err),
+    assert_int_equal(spawn("echo out; echo err >&2; pwd; test -e /proc/$$/fd/50 && echo leaked; exit 7", -1,
+                           &pid, &err),
                      0);
     assert_int_equal(getsid(pid), pid);
     struct process_end end = wait_for(pid);
