@@ -190,6 +190,12 @@ static int reserve_name(const char *state_dir, const char *wanted, const char *p
             *err = why;
             return -1;
         }
+        if (wanted && is_abandoned(state_dir, path)) {
+            if (fs_write_atomic(path, uid, strlen(uid), err) < 0)
+                return -1;
+            *ret = steal_ptr(name);
+            return 0;
+        }
         if (wanted)
             return err_fail(
                 err, ERR_EXISTS, EXITCODE_USAGE, "name-taken",
