@@ -231,6 +231,11 @@ static int stage_part(void *ctx, struct table *t, size_t i, struct err *err)
     }
     if (source_stage(p->source, p->file, p->staged, err) < 0)
         return -1;
+    if (p->file->size == 0) {
+        (void)err_fail(err, ERR_INVALID, EXITCODE_DATA, "unreadable",
+                       "the file is empty: expected data; has its writer finished?");
+        return part_failed(p, err);
+    }
     _cleanup_free_ char *reader = schema_reader(p->file->format, p->staged, NULL);
     if (schema_read(t, reader, &p->found, err) < 0) {
         if (err->class_ == ERR_INVALID)

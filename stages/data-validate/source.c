@@ -14,7 +14,7 @@
 #include "common/base/json.h"
 #include "common/base/text.h"
 
-enum { FILES_MAX = 100000, COPY_BUFFER = 1 << 20 };
+enum { FILES_MAX = 100000, COPY_BUFFER = 1 << 20, RACY_MS = 50 };
 
 /* --- names ----------------------------------------------------------------------------------------- */
 
@@ -149,7 +149,7 @@ static int add_object(void *ctx, const struct store_object *o, struct err *err)
     /* In a folder other things lie around; a glob or a file says exactly what is meant. */
     if (!l->pattern && (format == FORMAT_AUTO || (l->format != FORMAT_AUTO && format != l->format)))
         matches = false;
-    if (!matches || (o->size == 0 && !l->pattern)) {
+    if (!matches) {
         l->skipped++;
         return 0;
     }
@@ -289,14 +289,13 @@ int source_resolve(struct stage_run *run, const char *uri, enum format format, c
     if (r < 0)
         return err_wrap(err, "listing %s", uri);
     if (s->n_files == 0)
-        return err_fail(
-            err, ERR_NOTFOUND, EXITCODE_NOINPUT, "source-empty",
-            "there is no data at %s: expected %s files, found %zu objects of other kinds or empty", uri,
-            format == FORMAT_CSV       ? "CSV"
-            : format == FORMAT_JSONL   ? "JSON-lines"
-            : format == FORMAT_PARQUET ? "Parquet"
-                                       : "Parquet, CSV or JSON-lines",
-            l.skipped);
+        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "source-empty",
+                        "there is no data at %s: expected %s files, found %zu objects of other kinds", uri,
+                        format == FORMAT_CSV       ? "CSV"
+                        : format == FORMAT_JSONL   ? "JSON-lines"
+                        : format == FORMAT_PARQUET ? "Parquet"
+                                                   : "Parquet, CSV or JSON-lines",
+                        l.skipped);
     if (cut_at(s, uri, wanted, err) < 0)
         return -1;
     *ret = steal_ptr(s);
@@ -350,12 +349,14 @@ static int changed(const struct source *s, const struct source_file *f, struct e
 }
 
 /* In the kernel where the file systems allow it. */
-static int copy_bytes(int from, int to, const char *path, struct err *err)
+static int copy_bytes(int from, int to, const char *path, int64_t *ret_size, struct err *err)
 {
+    *ret_size = 0;
     for (;;) {
         ssize_t n = copy_file_range(from, NULL, to, NULL, (size_t)1 << 30, 0);
         if (n == 0)
             return 0;
+        *ret_size += n > 0 ? n : 0;
         if (n > 0 || errno == EINTR)
             continue;
         if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP && errno != EBADF)
@@ -375,7 +376,23 @@ static int copy_bytes(int from, int to, const char *path, struct err *err)
                 return err_errno(err, errno, "writing %s", path);
             done += w > 0 ? w : 0;
         }
+        *ret_size += n > 0 ? n : 0;
     }
+}
+
+static int same_object(const struct source *s, const struct source_file *f, int64_t *ret_mtime,
+                       struct err *err)
+{
+    struct store_object now = {0};
+    struct err gone = ERR_INIT;
+    if (store_head(s->store, f->key, &now, &gone) < 0) {
+        if (gone.class_ == ERR_NOTFOUND)
+            return changed(s, f, err);
+        *err = gone;
+        return -1;
+    }
+    *ret_mtime = now.mtime_ms;
+    return now.size == f->size && text_equal(now.etag, f->etag) ? 0 : changed(s, f, err);
 }
 
 static int copy_local(const struct source *s, const struct source_file *f, const char *from, const char *path,
@@ -387,18 +404,21 @@ static int copy_local(const struct source *s, const struct source_file *f, const
     _cleanup_close_ int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (out < 0)
         return err_errno(err, errno, "%s", path);
-    if (copy_bytes(in, out, path, err) < 0)
+    int64_t size, mtime;
+    if (copy_bytes(in, out, path, &size, err) < 0)
         return -1;
+    if (size != f->size)
+        return changed(s, f, err);
     /* Only now is it known that what was copied is what was listed. */
-    struct store_object now = {0};
-    struct err gone = ERR_INIT;
-    if (store_head(s->store, f->key, &now, &gone) < 0) {
-        if (gone.class_ == ERR_NOTFOUND)
-            return changed(s, f, err);
-        *err = gone;
+    if (same_object(s, f, &mtime, err) < 0)
         return -1;
-    }
-    return now.size == f->size && text_equal(now.etag, f->etag) ? 0 : changed(s, f, err);
+    /* Within one tick of the file system's clock two writes leave one time: a file that young is looked at once more. */
+    const struct clock *c = &clock_system;
+    int64_t age = c->wall_ms(c->ctx) - mtime;
+    if (age >= RACY_MS)
+        return 0;
+    c->sleep_ms(c->ctx, age < 0 ? RACY_MS : RACY_MS - age);
+    return same_object(s, f, &mtime, err);
 }
 
 int source_stage(const struct source *s, const struct source_file *f, const char *path, struct err *err)
