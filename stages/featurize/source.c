@@ -229,7 +229,7 @@ static int create_view(struct source *s, const char *name, const char *files, co
         _cleanup_free_ char *quoted = table_quote_ident(c->derive[i].name);
         (void)buf_addf(&sql, ", (%s\n) AS %s", c->derive[i].sql, quoted);
     }
-    (void)buf_addf(&sql, " FROM read_parquet([%s], union_by_name = true, hive_partitioning = false%s)", files,
+    (void)buf_addf(&sql, " FROM read_parquet([%s], hive_partitioning = false%s)", files,
                    options);
     if (buf_check(&sql, "SQL of the source", err) < 0)
         return -1;
