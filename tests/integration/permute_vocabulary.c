@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
+#include "common/base/digest.h"
 #include "common/base/fs.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
@@ -145,6 +146,7 @@ static int permute_golden(const char *in, const char *out, const struct permutat
     return fs_write_atomic(to, buf_str(&text), text.len, err);
 }
 
+/* But for the manifest, whose digests are the original's. */
 static int copy_rest(const char *in, const char *out, struct err *err)
 {
     struct fs_list files = {0};
@@ -153,7 +155,7 @@ static int copy_rest(const char *in, const char *out, struct err *err)
         _cleanup_free_ char *from = fs_join(in, files.names[i]), *to = fs_join(out, files.names[i]),
                             *data = NULL;
         size_t len;
-        if (!strchr(files.names[i], '/') && !fs_exists(to)) {
+        if (!strchr(files.names[i], '/') && strcmp(files.names[i], "manifest.json") != 0 && !fs_exists(to)) {
             r = fs_read_file(from, FILE_MAX, &data, &len, err);
             if (r == 0)
                 r = fs_write_atomic(to, data, len, err);
@@ -161,6 +163,33 @@ static int copy_rest(const char *in, const char *out, struct err *err)
     }
     fs_list_release(&files);
     return r;
+}
+
+/* The manifest of the new files, where there was one. */
+static int renew_manifest(const char *in, const char *out, struct err *err)
+{
+    _cleanup_free_ char *from = fs_join(in, "manifest.json"), *to = fs_join(out, "manifest.json");
+    _cleanup_json_ cJSON *doc = NULL;
+    _cleanup_buf_ struct buf text = BUF_INIT(FILE_MAX);
+    if (!fs_exists(from))
+        return 0;
+    if (json_parse_file(from, FILE_MAX, &doc, err) < 0)
+        return -1;
+    cJSON *file;
+    cJSON_ArrayForEach(file, cJSON_GetObjectItemCaseSensitive(doc, "files"))
+    {
+        _cleanup_free_ char *path = fs_join(out, cJSON_GetObjectItemCaseSensitive(file, "name")->valuestring);
+        char digest[DIGEST_HEX], number[24];
+        int64_t size;
+        if (sha256_file(path, digest, &size, err) < 0)
+            return -1;
+        (void)snprintf(number, sizeof number, "%" PRId64, size);
+        cJSON_ReplaceItemInObjectCaseSensitive(file, "sha256", cJSON_CreateString(digest));
+        cJSON_ReplaceItemInObjectCaseSensitive(file, "size", cJSON_CreateString(number));
+    }
+    if (json_canonical(doc, &text, err) < 0)
+        return -1;
+    return fs_write_atomic(to, buf_str(&text), text.len, err);
 }
 
 static int run(const char *in, const char *out, uint64_t seed, struct err *err)
@@ -178,6 +207,8 @@ static int run(const char *in, const char *out, uint64_t seed, struct err *err)
         r = permute_golden(in, out, all, err);
     if (r == 0)
         r = copy_rest(in, out, err);
+    if (r == 0)
+        r = renew_manifest(in, out, err);
     for (size_t i = 0; i < n; i++)
         free(all[i].to);
     free(all);
