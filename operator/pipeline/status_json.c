@@ -16,7 +16,10 @@ enum {
     FEW_ITEMS = 200, /* up to here messages have their full length, and the whole cannot become too large */
     MESSAGES_BYTES = 300 * 1024, /* beyond: what all messages share */
     SHORTEST_MESSAGE = 96,
+    COUNT_MAX = 1000 * 1000 * 1000,
 };
+
+#define NUMBER_MAX (INT64_C(1) << 53)
 
 /* --- writing ------------------------------------------------------------------------------------------- */
 
@@ -243,11 +246,23 @@ static int get_time(const cJSON *o, const struct json_path *path, const char *ke
     return 0;
 }
 
+/* Edited by hand it may hold anything: no sum of two of these may pass an int64. */
+static int get_bounded(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback,
+                       int64_t max, int64_t *ret, struct err *err)
+{
+    if (json_get_int_or(o, path, key, fallback, ret, err) < 0)
+        return -1;
+    if (*ret < -1 || *ret > max)
+        return err_set(err, ERR_INVALID, "status: %s is %lld, expected at most %lld", key, (long long)*ret,
+                       (long long)max);
+    return 0;
+}
+
 static int get_int(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback, int *ret,
                    struct err *err)
 {
     int64_t v;
-    if (json_get_int_or(o, path, key, fallback, &v, err) < 0)
+    if (get_bounded(o, path, key, fallback, COUNT_MAX, &v, err) < 0)
         return -1;
     *ret = (int)v;
     return 0;
@@ -273,7 +288,7 @@ static int get_stopwatch(const cJSON *o, const struct json_path *path, const cha
     if (!v)
         return 0;
     struct json_path p = {.parent = path, .key = key};
-    if (json_get_int_or(v, &p, "countedMs", 0, &ret->counted_ms, err) < 0)
+    if (get_bounded(v, &p, "countedMs", 0, NUMBER_MAX, &ret->counted_ms, err) < 0)
         return -1;
     return get_time(v, &p, "since", &ret->since_ms, err);
 }
@@ -329,7 +344,7 @@ static int shared_from_json(const cJSON *o, const struct json_path *path, struct
         get_int(o, path, "progresslessPreemptions", 0, &i->progressless_preemptions, err) < 0 ||
         get_int(o, path, "uncharged", 0, &i->uncharged, err) < 0 ||
         get_int(o, path, "missingInputs", 0, &i->missing_inputs, err) < 0 ||
-        json_get_int_or(o, path, "memoryBytes", 0, &i->memory_bytes, err) < 0 ||
+        get_bounded(o, path, "memoryBytes", 0, NUMBER_MAX, &i->memory_bytes, err) < 0 ||
         json_get_string_or(o, path, "class", "", &class_, err) < 0 ||
         get_text(o, path, "reason", &i->reason, err) < 0 ||
         get_text(o, path, "message", &i->message, err) < 0 ||
@@ -357,8 +372,8 @@ static int own_from_json(const cJSON *o, const struct json_path *path, int64_t i
         get_time(o, path, "retryAt", &i->retry_at_ms, err) < 0 ||
         get_stopwatch(o, path, "pending", &i->pending, err) < 0 ||
         json_get_double_or(o, path, "progress", -1, &i->progress, err) < 0 ||
-        json_get_int_or(o, path, "checkpointStep", -1, &i->checkpoint_step, err) < 0 ||
-        json_get_int_or(o, path, "checkpointAtStart", -1, &i->checkpoint_at_start, err) < 0 ||
+        get_bounded(o, path, "checkpointStep", -1, NUMBER_MAX, &i->checkpoint_step, err) < 0 ||
+        get_bounded(o, path, "checkpointAtStart", -1, NUMBER_MAX, &i->checkpoint_at_start, err) < 0 ||
         json_get_double_or(o, path, "gpuSecondsUsed", 0, &i->gpu_seconds_used, err) < 0 ||
         json_get_double_or(o, path, "gpuSecondsWasted", 0, &i->gpu_seconds_wasted, err) < 0 ||
         json_get_object_or(o, path, "outputs", &outputs, err) < 0 ||
@@ -371,7 +386,7 @@ static int own_from_json(const cJSON *o, const struct json_path *path, int64_t i
     i->values = values ? cJSON_Duplicate(values, true) : NULL;
     if (!step_state_done(i->state))
         return 0;
-    if (json_get_int_or(o, path, "fromItem", index, &i->from_item, err) < 0)
+    if (get_bounded(o, path, "fromItem", index, NUMBER_MAX, &i->from_item, err) < 0)
         return -1;
     return get_int(o, path, "fromRestart", i->restart, &i->from_restart, err);
 }

@@ -227,6 +227,10 @@ static void wrong_json_is_refused(void **state)
         {"each of another length",
          "{\"phase\":\"Running\",\"steps\":[{\"name\":\"a\",\"state\":\"Waiting\",\"items\":[{\"state\":\"Waiting\",\"from\":0,\"to\":1,\"each\":[{}]}]},{\"name\":\"b\",\"state\":\"Waiting\"}]}",
          "another length"},
+        {"an attempt beyond all counting",
+         "{\"phase\":\"Running\",\"steps\":[{\"name\":\"a\",\"state\":\"Waiting\",\"attempt\":99999999999},"
+         "{\"name\":\"b\",\"state\":\"Waiting\"}]}",
+         "attempt is 99999999999, expected at most 1000000000"},
         {"an attempt that is text",
          "{\"phase\":\"Running\",\"steps\":[{\"name\":\"a\",\"state\":\"Waiting\",\"attempt\":\"x\"},{\"name\":\"b\",\"state\":\"Waiting\"}]}",
          "attempt"},
