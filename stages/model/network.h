@@ -74,7 +74,7 @@ struct network {
 int network_new(const cJSON *description, const cJSON *embeddings, const struct json_path *path, const struct network_inputs *inputs, struct network **ret, struct err *err);
 struct network *network_free(struct network *n);
 
-/* Starting weights, a function of the seed: embeddings uniform in ±initScale, matrices uniform in ±sqrt(6 / in) before a ReLU (He)
+/* Starting weights, a function of the seed: embeddings uniform with deviation initScale, matrices uniform in ±sqrt(6 / in) before a ReLU (He)
  * and ±sqrt(6 / (in + out)) elsewhere (Glorot), biases and linear weights 0. */
 void network_init(const struct network *n, uint64_t seed, float *weights);
 

@@ -176,7 +176,7 @@ void network_init(const struct network *n, uint64_t seed, float *weights)
         network_tensor(n, i, &t);
         double bound;
         if (starts(t.name, "embedding."))
-            bound = scale;
+            bound = scale * sqrt(3.0); /* whose deviation is `scale` */
         else if (starts(t.name, "deep.") && t.cols)
             bound = sqrt(6.0 / (double)t.cols);
         else if (starts(t.name, "cross.") && t.cols)

@@ -73,14 +73,16 @@ static void starting_weights_depend_on_the_seed_only(void **state)
     network_init(net, 18, b);
     assert_memory_not_equal(a, b, net->n_total * sizeof *a);
     const struct network_table *t = &net->tables[2];
-    double largest = 0, sum = 0;
+    double largest = 0, sum = 0, squares = 0;
     for (size_t r = 0; r < t->rows; r++)
         for (size_t i = 0; i < t->dim; i++) {
             double v = (double)a[t->offset + r * t->width + i];
             largest = fmax(largest, fabs(v));
             sum += v;
+            squares += v * v;
         }
-    assert_true(largest <= 0.05 && largest > 0.049);
+    assert_true(largest <= 0.0867 && largest > 0.085);
+    assert_true(fabs(sqrt(squares / (double)(t->rows * t->dim)) - 0.05) < 0.001);
     assert_true(fabs(sum / (double)(t->rows * t->dim)) < 0.002);
     free(a);
     free(b);
