@@ -80,7 +80,8 @@ static void *drive_ring(void *arg)
 int collective_open(const struct collective_options *o, struct collective **ret, struct err *err)
 {
     if (o->size < 1 || o->rank < 0 || o->rank >= o->size)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "rank %d of %d workers: expected a rank from 0 to %d", o->rank, o->size, o->size - 1);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "rank %d of %d workers: expected a rank from 0 to %d", o->rank, o->size, o->size - 1);
     struct collective *c = xcalloc(1, sizeof *c);
     c->rank = o->rank;
     c->size = o->size;
@@ -178,7 +179,8 @@ int collective_wait(struct collective *c, struct err *err)
 
 /* --- exchanges -------------------------------------------------------------------------------------------- */
 
-static int exchange_alone(struct collective *c, const void *mine, size_t len, const void **ret, size_t *ret_lens, struct err *err)
+static int exchange_alone(struct collective *c, const void *mine, size_t len, const void **ret,
+                          size_t *ret_lens, struct err *err)
 {
     if (len > c->copy_capacity) {
         free(c->copy);
@@ -196,7 +198,8 @@ static int exchange_alone(struct collective *c, const void *mine, size_t len, co
     return 0;
 }
 
-int collective_exchange(struct collective *c, const void *mine, size_t len, size_t max, const void **ret, size_t *ret_lens, struct err *err)
+int collective_exchange(struct collective *c, const void *mine, size_t len, size_t max, const void **ret,
+                        size_t *ret_lens, struct err *err)
 {
     if (c->size == 1)
         return exchange_alone(c, mine, len, ret, ret_lens, err);

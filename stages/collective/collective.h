@@ -22,16 +22,16 @@ extern "C" {
 struct collective; /* opaque */
 
 struct collective_options {
-    int rank, size;             /* size 1: every call is local and immediate */
-    const char *master_addr;    /* of rank 0: name or address */
+    int rank, size;          /* size 1: every call is local and immediate */
+    const char *master_addr; /* of rank 0: name or address */
     int master_port;
     const char *advertise_addr; /* this worker's own; NULL: the one its connection to rank 0 has */
     const char *run_uid;        /* with attempt: who belongs together */
     int attempt;
-    const char *identity;       /* pod UID or process, for messages and against doubles */
-    const uint8_t *key;         /* [32] */
-    int64_t start_timeout_ms;   /* until all ranks are there; 0: 600 s */
-    int64_t timeout_ms;         /* of a call; 0: 10 s */
+    const char *identity;     /* pod UID or process, for messages and against doubles */
+    const uint8_t *key;       /* [32] */
+    int64_t start_timeout_ms; /* until all ranks are there; 0: 600 s */
+    int64_t timeout_ms;       /* of a call; 0: 10 s */
 };
 
 int collective_open(const struct collective_options *o, struct collective **ret, struct err *err);
@@ -48,7 +48,8 @@ void collective_poke(struct collective *c);
 
 /* Hands `mine` (len bytes, at most max on any rank) to all: ret[r] and ret_lens[r] for each rank r. The memory is the
  * collective's (own rank: a copy of it, too), 64-byte aligned, valid until the next exchange. No sum may be under way. */
-int collective_exchange(struct collective *c, const void *mine, size_t len, size_t max, const void **ret, size_t *ret_lens, struct err *err);
+int collective_exchange(struct collective *c, const void *mine, size_t len, size_t max, const void **ret,
+                        size_t *ret_lens, struct err *err);
 /* Bytes of `data` of rank `root` to all. */
 int collective_broadcast(struct collective *c, void *data, size_t len, int root, struct err *err);
 int collective_barrier(struct collective *c, struct err *err);

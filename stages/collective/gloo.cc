@@ -17,12 +17,15 @@ extern "C" {
 #include <gloo/rendezvous/store.h>
 #include <gloo/transport/tcp/device.h>
 
-namespace {
+namespace
+{
 
 // Gloo's key-value store over our connection to rank 0.
-class RendezvousStore : public gloo::rendezvous::Store {
+class RendezvousStore : public gloo::rendezvous::Store
+{
   public:
-    RendezvousStore(struct rendezvous *r, std::chrono::milliseconds timeout) : rendezvous_(r), timeout_(timeout)
+    RendezvousStore(struct rendezvous *r, std::chrono::milliseconds timeout)
+        : rendezvous_(r), timeout_(timeout)
     {
     }
 
@@ -33,15 +36,9 @@ class RendezvousStore : public gloo::rendezvous::Store {
             throw std::runtime_error(err.msg);
     }
 
-    std::vector<char> get(const std::string &key) override
-    {
-        return fetch(key, timeout_);
-    }
+    std::vector<char> get(const std::string &key) override { return fetch(key, timeout_); }
 
-    void wait(const std::vector<std::string> &keys) override
-    {
-        wait(keys, timeout_);
-    }
+    void wait(const std::vector<std::string> &keys) override { wait(keys, timeout_); }
 
     void wait(const std::vector<std::string> &keys, const std::chrono::milliseconds &timeout) override
     {
@@ -50,10 +47,7 @@ class RendezvousStore : public gloo::rendezvous::Store {
     }
 
   private:
-    static std::string name(const std::string &key)
-    {
-        return "gloo/" + key;
-    }
+    static std::string name(const std::string &key) { return "gloo/" + key; }
 
     std::vector<char> fetch(const std::string &key, std::chrono::milliseconds timeout)
     {
@@ -73,7 +67,8 @@ class RendezvousStore : public gloo::rendezvous::Store {
 
 int failed(const char *what, const char *detail, struct err *err)
 {
-    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "%s: a worker is gone or silent: %s", what, detail);
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "%s: a worker is gone or silent: %s",
+                    what, detail);
 }
 
 // Gloo's own order of addition depends only on sizes and ranks; ours on the elements.
@@ -94,7 +89,8 @@ struct gloo_ring {
     std::chrono::milliseconds timeout{};
 };
 
-extern "C" int gloo_ring_open(const struct collective_options *o, struct rendezvous *r, struct gloo_ring **ret, struct err *err)
+extern "C" int gloo_ring_open(const struct collective_options *o, struct rendezvous *r,
+                              struct gloo_ring **ret, struct err *err)
 {
     try {
         auto g = std::make_unique<gloo_ring>();

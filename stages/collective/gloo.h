@@ -14,7 +14,8 @@ extern "C" {
 
 struct gloo_ring; /* opaque */
 
-int gloo_ring_open(const struct collective_options *o, struct rendezvous *r, struct gloo_ring **ret, struct err *err);
+int gloo_ring_open(const struct collective_options *o, struct rendezvous *r, struct gloo_ring **ret,
+                   struct err *err);
 void gloo_ring_free(struct gloo_ring *g); /* NULL allowed */
 int gloo_ring_sum(struct gloo_ring *g, float *data, size_t n, struct err *err);
 

@@ -43,7 +43,8 @@ static void mac_of_hello(const uint8_t *key, const uint8_t *greeting, const uint
     hmac_sha256(key, 32, text, sizeof text, ret);
 }
 
-static void make_hello(const uint8_t *key, const uint8_t *greeting, const struct handshake_id *id, uint8_t ret[static HANDSHAKE_HELLO])
+static void make_hello(const uint8_t *key, const uint8_t *greeting, const struct handshake_id *id,
+                       uint8_t ret[static HANDSHAKE_HELLO])
 {
     uint32_t numbers[4] = {htonl(id->purpose), htonl(id->rank), htonl(id->size), htonl(id->attempt)};
     memset(ret, 0, HANDSHAKE_HELLO);
@@ -55,27 +56,34 @@ static void make_hello(const uint8_t *key, const uint8_t *greeting, const struct
     mac_of_hello(key, greeting, ret, ret + HELLO_BODY);
 }
 
-enum handshake_verdict handshake_judge(const uint8_t key[static 32], const uint8_t greeting[static HANDSHAKE_GREETING], const uint8_t hello[static HANDSHAKE_HELLO],
+enum handshake_verdict handshake_judge(const uint8_t key[static 32],
+                                       const uint8_t greeting[static HANDSHAKE_GREETING],
+                                       const uint8_t hello[static HANDSHAKE_HELLO],
                                        const struct handshake_id *self, struct handshake_id *ret_id)
 {
     uint32_t numbers[4];
     memcpy(numbers, hello + 8, sizeof numbers);
-    *ret_id = (struct handshake_id){.purpose = ntohl(numbers[0]), .rank = ntohl(numbers[1]), .size = ntohl(numbers[2]), .attempt = ntohl(numbers[3])};
+    *ret_id = (struct handshake_id){.purpose = ntohl(numbers[0]),
+                                    .rank = ntohl(numbers[1]),
+                                    .size = ntohl(numbers[2]),
+                                    .attempt = ntohl(numbers[3])};
     memcpy(ret_id->run_uid, hello + 24 + HANDSHAKE_NONCE, HANDSHAKE_TEXT - 1);
     memcpy(ret_id->identity, hello + 24 + HANDSHAKE_NONCE + HANDSHAKE_TEXT, HANDSHAKE_TEXT - 1);
     uint8_t mac[HANDSHAKE_MAC];
     mac_of_hello(key, greeting, hello, mac);
     if (memcmp(hello, magic, 8) != 0 || !bytes_equal_ct(mac, hello + HELLO_BODY, HANDSHAKE_MAC))
         return VERDICT_KEY;
-    if (strcmp(ret_id->run_uid, self->run_uid) != 0 || ret_id->attempt != self->attempt || ret_id->purpose != self->purpose)
+    if (strcmp(ret_id->run_uid, self->run_uid) != 0 || ret_id->attempt != self->attempt ||
+        ret_id->purpose != self->purpose)
         return VERDICT_OTHER_RUN;
     if (ret_id->size != self->size || ret_id->rank >= self->size || ret_id->rank == self->rank)
         return VERDICT_RANK;
     return VERDICT_WELCOME;
 }
 
-void handshake_answer(const uint8_t key[static 32], const uint8_t greeting[static HANDSHAKE_GREETING], const uint8_t hello[static HANDSHAKE_HELLO],
-                      enum handshake_verdict verdict, uint8_t ret[static HANDSHAKE_VERDICT])
+void handshake_answer(const uint8_t key[static 32], const uint8_t greeting[static HANDSHAKE_GREETING],
+                      const uint8_t hello[static HANDSHAKE_HELLO], enum handshake_verdict verdict,
+                      uint8_t ret[static HANDSHAKE_VERDICT])
 {
     uint32_t number = htonl((uint32_t)verdict);
     uint8_t text[16 + 2 * HANDSHAKE_NONCE + 4] = "acceptor";
@@ -146,9 +154,13 @@ static int resolve(const char *host, int port, bool passive, struct addrinfo **r
 {
     char service[16];
     (void)snprintf(service, sizeof service, "%d", port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0};
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = passive ? AI_PASSIVE : 0};
     int e = getaddrinfo(host, service, &hints, ret);
-    return e ? err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "rendezvous", "cannot resolve %s: %s", host ? host : "any address", gai_strerror(e)) : 0;
+    return e ? err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "rendezvous", "cannot resolve %s: %s",
+                        host ? host : "any address", gai_strerror(e))
+             : 0;
 }
 
 int handshake_listen(const char *host, int port, int *ret_fd, int *ret_port, struct err *err)
@@ -161,7 +173,8 @@ int handshake_listen(const char *host, int port, int *ret_fd, int *ret_port, str
     for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
         fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         int on = 1;
-        if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, 256) < 0)) {
+        if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+                        bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, 256) < 0)) {
             saved = errno;
             (void)close(fd);
             fd = -1;
@@ -169,12 +182,14 @@ int handshake_listen(const char *host, int port, int *ret_fd, int *ret_port, str
     }
     freeaddrinfo(list);
     if (fd < 0)
-        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "rendezvous", "cannot listen on %s port %d: %s", host ? host : "any address", port, strerror(saved));
+        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "rendezvous", "cannot listen on %s port %d: %s",
+                        host ? host : "any address", port, strerror(saved));
     struct sockaddr_storage a;
     socklen_t len = sizeof a;
     if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
         return err_errno(err, errno, "getsockname");
-    *ret_port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
+    *ret_port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                              : ((struct sockaddr_in *)&a)->sin_port);
     *ret_fd = steal_fd(&fd);
     return 0;
 }
@@ -188,7 +203,8 @@ static int connect_to(const struct addrinfo *a, int64_t deadline)
     if (connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
         int e = 0;
         socklen_t len = sizeof e;
-        if (errno != EINPROGRESS || !wait_for(fd, POLLOUT, deadline) || getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e)
+        if (errno != EINPROGRESS || !wait_for(fd, POLLOUT, deadline) ||
+            getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e)
             return -1;
     }
     int flags = fcntl(fd, F_GETFL);
@@ -199,13 +215,16 @@ static int connect_to(const struct addrinfo *a, int64_t deadline)
 }
 
 /* 0 and a descriptor, or a verdict; 0 and no descriptor: nobody answered properly. */
-static enum handshake_verdict say_hello(const struct addrinfo *a, const uint8_t *key, const struct handshake_id *self, int64_t deadline, int *ret_fd)
+static enum handshake_verdict say_hello(const struct addrinfo *a, const uint8_t *key,
+                                        const struct handshake_id *self, int64_t deadline, int *ret_fd)
 {
     int64_t soon = handshake_now_ms() + CONNECT_TIMEOUT_MS;
     soon = soon < deadline ? soon : deadline;
     _cleanup_close_ int fd = connect_to(a, soon);
-    uint8_t greeting[HANDSHAKE_GREETING], hello[HANDSHAKE_HELLO], verdict[HANDSHAKE_VERDICT], expected[HANDSHAKE_VERDICT];
-    if (fd < 0 || !handshake_read(fd, greeting, sizeof greeting, soon) || memcmp(greeting, magic, sizeof magic) != 0)
+    uint8_t greeting[HANDSHAKE_GREETING], hello[HANDSHAKE_HELLO], verdict[HANDSHAKE_VERDICT],
+        expected[HANDSHAKE_VERDICT];
+    if (fd < 0 || !handshake_read(fd, greeting, sizeof greeting, soon) ||
+        memcmp(greeting, magic, sizeof magic) != 0)
         return 0;
     make_hello(key, greeting, self, hello);
     if (!handshake_write(fd, hello, sizeof hello, soon) || !handshake_read(fd, verdict, sizeof verdict, soon))
@@ -235,7 +254,8 @@ static const char *verdict_text(enum handshake_verdict v)
     }
 }
 
-int handshake_connect(const char *host, int port, const uint8_t key[static 32], const struct handshake_id *self, int64_t deadline, int *ret_fd, struct err *err)
+int handshake_connect(const char *host, int port, const uint8_t key[static 32],
+                      const struct handshake_id *self, int64_t deadline, int *ret_fd, struct err *err)
 {
     struct backoff backoff;
     backoff_init(&backoff, 5, 500, (uint64_t)self->rank);
@@ -260,16 +280,20 @@ int handshake_connect(const char *host, int port, const uint8_t key[static 32], 
         (void)nanosleep(&t, NULL);
     }
     if (last)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "rendezvous-refused", "rank %u: no rendezvous with %s port %d: %s", self->rank, host, port, verdict_text(last));
-    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank %u: no rendezvous with %s port %d: %s", self->rank, host, port, verdict_text(last));
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "rendezvous-refused",
+                        "rank %u: no rendezvous with %s port %d: %s", self->rank, host, port,
+                        verdict_text(last));
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+                    "rank %u: no rendezvous with %s port %d: %s", self->rank, host, port, verdict_text(last));
 }
 
-int handshake_accept(int listener, const uint8_t key[static 32], const struct handshake_id *self, int64_t deadline, int *ret_fd, struct handshake_id *ret_peer,
-                     struct err *err)
+int handshake_accept(int listener, const uint8_t key[static 32], const struct handshake_id *self,
+                     int64_t deadline, int *ret_fd, struct handshake_id *ret_peer, struct err *err)
 {
     for (;;) {
         if (!wait_for(listener, POLLIN, deadline))
-            return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank %u: a peer did not connect in time", self->rank);
+            return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+                            "rank %u: a peer did not connect in time", self->rank);
         _cleanup_close_ int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0)
             continue;
@@ -278,7 +302,8 @@ int handshake_accept(int listener, const uint8_t key[static 32], const struct ha
         soon = soon < deadline ? soon : deadline;
         uint8_t greeting[HANDSHAKE_GREETING], hello[HANDSHAKE_HELLO], answer[HANDSHAKE_VERDICT];
         handshake_greeting(greeting);
-        if (!handshake_write(fd, greeting, sizeof greeting, soon) || !handshake_read(fd, hello, sizeof hello, soon))
+        if (!handshake_write(fd, greeting, sizeof greeting, soon) ||
+            !handshake_read(fd, hello, sizeof hello, soon))
             continue;
         enum handshake_verdict verdict = handshake_judge(key, greeting, hello, self, ret_peer);
         handshake_answer(key, greeting, hello, verdict, answer);

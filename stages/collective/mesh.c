@@ -21,9 +21,9 @@ enum { SUM_BYTES = 1 << 20, SOCKET_BUFFER = 4 << 20, SPIN_US = 300, ALIGN = 64, 
 struct peer {
     int fd; /* -1: ourselves */
     char identity[HANDSHAKE_TEXT];
-    size_t sent_sums;  /* sums of the queue sent whole */
-    size_t sent, got;  /* bytes of the sum being sent; of the first sum of the queue, or of the transfer */
-    char *inbox;       /* of the first sum */
+    size_t sent_sums; /* sums of the queue sent whole */
+    size_t sent, got; /* bytes of the sum being sent; of the first sum of the queue, or of the transfer */
+    char *inbox;      /* of the first sum */
 };
 
 struct sum {
@@ -55,7 +55,8 @@ static int64_t now_us(void)
 
 static int lost(const struct mesh *m, int peer, const char *how, struct err *err)
 {
-    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank %d: worker of rank %d (%s) %s", m->rank, peer, m->peers[peer].identity, how);
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank %d: worker of rank %d (%s) %s",
+                    m->rank, peer, m->peers[peer].identity, how);
 }
 
 /* --- opening: rank r accepts the higher ranks and connects to the lower ones -------------------------- */
@@ -69,7 +70,8 @@ static void prepare(int fd)
     (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-static int connect_lower(struct mesh *m, const struct collective_options *o, struct rendezvous *r, const struct handshake_id *self, int64_t deadline, struct err *err)
+static int connect_lower(struct mesh *m, const struct collective_options *o, struct rendezvous *r,
+                         const struct handshake_id *self, int64_t deadline, struct err *err)
 {
     for (int p = 0; p < m->rank; p++) {
         char key[32];
@@ -81,7 +83,8 @@ static int connect_lower(struct mesh *m, const struct collective_options *o, str
         char *space = strchr(where, ' ');
         int64_t port = space ? strtol(space + 1, NULL, 10) : 0;
         if (!space || port < 1 || port > 65535)
-            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous", "rank %d published no address: \"%.64s\"", p, where);
+            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous",
+                            "rank %d published no address: \"%.64s\"", p, where);
         *space = '\0';
         if (handshake_connect(where, (int)port, o->key, self, deadline, &m->peers[p].fd, err) < 0)
             return -1;
@@ -91,7 +94,8 @@ static int connect_lower(struct mesh *m, const struct collective_options *o, str
     return 0;
 }
 
-static int accept_higher(struct mesh *m, const struct collective_options *o, int listener, const struct handshake_id *self, int64_t deadline, struct err *err)
+static int accept_higher(struct mesh *m, const struct collective_options *o, int listener,
+                         const struct handshake_id *self, int64_t deadline, struct err *err)
 {
     for (int left = m->size - 1 - m->rank; left > 0;) {
         struct handshake_id peer;
@@ -125,7 +129,10 @@ int mesh_open(const struct collective_options *o, struct rendezvous *r, struct m
         m->peers[p].fd = -1;
         m->peers[p].inbox = (char *)(m->inboxes + mesh_sum_max(m) * (size_t)p);
     }
-    struct handshake_id self = {.purpose = HANDSHAKE_PEER, .rank = (uint32_t)o->rank, .size = (uint32_t)o->size, .attempt = (uint32_t)o->attempt};
+    struct handshake_id self = {.purpose = HANDSHAKE_PEER,
+                                .rank = (uint32_t)o->rank,
+                                .size = (uint32_t)o->size,
+                                .attempt = (uint32_t)o->attempt};
     (void)snprintf(self.run_uid, sizeof self.run_uid, "%s", o->run_uid ? o->run_uid : "");
     (void)snprintf(self.identity, sizeof self.identity, "%s", o->identity ? o->identity : "");
     int64_t deadline = handshake_now_ms() + 3 * m->timeout_ms;
@@ -138,7 +145,8 @@ int mesh_open(const struct collective_options *o, struct rendezvous *r, struct m
     }
     (void)snprintf(key, sizeof key, "peer/%d", m->rank);
     (void)snprintf(where, sizeof where, "%s %d", rendezvous_address(r), port);
-    if (rendezvous_set(r, key, where, strlen(where), err) < 0 || connect_lower(m, o, r, &self, deadline, err) < 0 ||
+    if (rendezvous_set(r, key, where, strlen(where), err) < 0 ||
+        connect_lower(m, o, r, &self, deadline, err) < 0 ||
         accept_higher(m, o, listener, &self, deadline, err) < 0) {
         mesh_free(m);
         return -1;
@@ -196,7 +204,8 @@ static bool pull(struct peer *p, char *data, size_t len, size_t *done)
 }
 
 /* Sleeps until a socket of interest is ready. Spins first: a peer on the same node answers within microseconds. */
-static void rest(struct mesh *m, int64_t *spin_until, bool (*wants)(const struct mesh *m, int peer, short *events, void *ctx), void *ctx)
+static void rest(struct mesh *m, int64_t *spin_until,
+                 bool (*wants)(const struct mesh *m, int peer, short *events, void *ctx), void *ctx)
 {
     if (!*spin_until)
         *spin_until = now_us() + SPIN_US;
@@ -281,7 +290,8 @@ static bool sum_wants(const struct mesh *m, int peer, short *events, void *ctx)
 {
     (void)ctx;
     const struct peer *p = &m->peers[peer];
-    *events = (short)((p->sent_sums < m->n_queue ? POLLOUT : 0) | (p->got < m->queue[0].n * sizeof(float) ? POLLIN : 0));
+    *events = (short)((p->sent_sums < m->n_queue ? POLLOUT : 0) |
+                      (p->got < m->queue[0].n * sizeof(float) ? POLLIN : 0));
     return *events != 0;
 }
 
@@ -299,7 +309,8 @@ static void drive(struct mesh *m, size_t until)
             return;
         if (handshake_now_ms() > deadline) {
             int silent = 0;
-            while (silent < m->size - 1 && (m->peers[silent].fd < 0 || m->peers[silent].got == m->queue[0].n * sizeof(float)))
+            while (silent < m->size - 1 &&
+                   (m->peers[silent].fd < 0 || m->peers[silent].got == m->queue[0].n * sizeof(float)))
                 silent++;
             (void)lost(m, silent, "was silent until the collective's timeout", &m->failure);
             return;
@@ -342,7 +353,8 @@ struct transfer {
 static bool transfer_wants(const struct mesh *m, int peer, short *events, void *ctx)
 {
     const struct transfer *t = ctx;
-    *events = (short)((m->peers[peer].sent < t->out_len ? POLLOUT : 0) | (m->peers[peer].got < t->in_len[peer] ? POLLIN : 0));
+    *events = (short)((m->peers[peer].sent < t->out_len ? POLLOUT : 0) |
+                      (m->peers[peer].got < t->in_len[peer] ? POLLIN : 0));
     return *events != 0;
 }
 
@@ -363,7 +375,8 @@ static int transfer(struct mesh *m, struct transfer *t, struct err *err)
             if (p->fd < 0)
                 continue;
             if (!push(m, p, t->out, t->out_len, &p->sent) || !pull(p, t->in[i], t->in_len[i], &p->got))
-                return lost(m, i, "is gone (its connection ended during an exchange)", &m->failure), *err = m->failure, -1;
+                return lost(m, i, "is gone (its connection ended during an exchange)", &m->failure),
+                       *err = m->failure, -1;
             moved += p->sent + p->got;
             if (p->sent < t->out_len || p->got < t->in_len[i])
                 waiting = i;
@@ -374,7 +387,8 @@ static int transfer(struct mesh *m, struct transfer *t, struct err *err)
             before = moved;
             deadline = handshake_now_ms() + m->timeout_ms;
         } else if (handshake_now_ms() > deadline) {
-            return lost(m, waiting, "was silent until the collective's timeout", &m->failure), *err = m->failure, -1;
+            return lost(m, waiting, "was silent until the collective's timeout", &m->failure),
+                   *err = m->failure, -1;
         }
         rest(m, &spin, transfer_wants, t);
     }
@@ -388,7 +402,8 @@ static size_t aligned(size_t n)
     return (n + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-int mesh_exchange(struct mesh *m, const void *mine, size_t len, size_t max, const void **ret, size_t *ret_lens, struct err *err)
+int mesh_exchange(struct mesh *m, const void *mine, size_t len, size_t max, const void **ret,
+                  size_t *ret_lens, struct err *err)
 {
     uint64_t own = len;
     uint64_t *lens = xcalloc((size_t)m->size, sizeof *lens);
@@ -399,12 +414,19 @@ int mesh_exchange(struct mesh *m, const void *mine, size_t len, size_t max, cons
         in[p] = (char *)&lens[p];
         in_len[p] = sizeof *lens;
     }
-    if (transfer(m, &(struct transfer){.out = (const char *)&own, .out_len = sizeof own, .in = in, .in_len = in_len}, err) < 0)
+    if (transfer(m,
+                 &(struct transfer){.out = (const char *)&own,
+                                    .out_len = sizeof own,
+                                    .in = in,
+                                    .in_len = in_len},
+                 err) < 0)
         goto out;
     lens[m->rank] = own;
     for (int p = 0; p < m->size; p++) {
         if (lens[p] > max) {
-            (void)err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "collective", "rank %d announced %llu bytes for an exchange of at most %zu", p, (unsigned long long)lens[p], max);
+            (void)err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "collective",
+                           "rank %d announced %llu bytes for an exchange of at most %zu", p,
+                           (unsigned long long)lens[p], max);
             goto out;
         }
         m->offsets[p + 1] = m->offsets[p] + aligned(lens[p]);
@@ -445,7 +467,12 @@ int mesh_broadcast(struct mesh *m, void *data, size_t len, int root, struct err 
     size_t *in_len = xcalloc((size_t)m->size, sizeof *in_len);
     in[root] = data;
     in_len[root] = m->rank == root ? 0 : len;
-    int r = transfer(m, &(struct transfer){.out = data, .out_len = m->rank == root ? len : 0, .in = in, .in_len = in_len}, err);
+    int r = transfer(m,
+                     &(struct transfer){.out = data,
+                                        .out_len = m->rank == root ? len : 0,
+                                        .in = in,
+                                        .in_len = in_len},
+                     err);
     free(in);
     free(in_len);
     return r;

@@ -25,6 +25,7 @@ void mesh_start(struct mesh *m, float *data, size_t n);
 void mesh_progress(struct mesh *m);
 int mesh_finish(struct mesh *m, struct err *err);
 /* collective_exchange(), collective_broadcast(). */
-int mesh_exchange(struct mesh *m, const void *mine, size_t len, size_t max, const void **ret, size_t *ret_lens, struct err *err);
+int mesh_exchange(struct mesh *m, const void *mine, size_t len, size_t max, const void **ret,
+                  size_t *ret_lens, struct err *err);
 int mesh_broadcast(struct mesh *m, void *data, size_t len, int root, struct err *err);
 uint64_t mesh_bytes_sent(const struct mesh *m);

@@ -24,7 +24,14 @@
 #include "stages/collective/handshake.h"
 
 /* Requests: op, key length, value length (network order), key, value. Answer to a get: length, value. A set has none. */
-enum { OP_SET = 1, OP_GET = 2, FRAME_HEAD = 12, STRANGERS_MAX = 64, HELLO_MS = 10000, DEFAULT_START_MS = 600000 };
+enum {
+    OP_SET = 1,
+    OP_GET = 2,
+    FRAME_HEAD = 12,
+    STRANGERS_MAX = 64,
+    HELLO_MS = 10000,
+    DEFAULT_START_MS = 600000
+};
 
 struct value {
     size_t len;
@@ -76,7 +83,8 @@ static void put_value(struct rendezvous *r, const char *key, const void *data, s
     v->len = len;
     memcpy(v->data, data, len);
     pthread_mutex_lock(&r->mutex);
-    if (map_has(r->values, key) || map_set(r->values, key, v) < 0) /* the first value stays: readers may hold it */
+    if (map_has(r->values, key) ||
+        map_set(r->values, key, v) < 0) /* the first value stays: readers may hold it */
         free(v);
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->mutex);
@@ -93,7 +101,8 @@ static bool answer_get(struct rendezvous *r, struct connection *c)
     c->waiting_for = xfree(c->waiting_for);
     uint32_t len = htonl((uint32_t)v->len);
     int64_t deadline = handshake_now_ms() + HELLO_MS;
-    return handshake_write(c->fd, &len, sizeof len, deadline) && handshake_write(c->fd, v->data, v->len, deadline);
+    return handshake_write(c->fd, &len, sizeof len, deadline) &&
+           handshake_write(c->fd, v->data, v->len, deadline);
 }
 
 static bool take_hello(struct rendezvous *r, struct connection *c)
@@ -114,7 +123,8 @@ static bool take_hello(struct rendezvous *r, struct connection *c)
     pthread_mutex_unlock(&r->mutex);
     handshake_answer(r->key, c->greeting, hello, verdict, answer);
     buf_reset(&c->in);
-    return handshake_write(c->fd, answer, sizeof answer, handshake_now_ms() + HELLO_MS) && verdict == VERDICT_WELCOME;
+    return handshake_write(c->fd, answer, sizeof answer, handshake_now_ms() + HELLO_MS) &&
+           verdict == VERDICT_WELCOME;
 }
 
 /* One whole request from the front of the input, if there is one. */
@@ -125,7 +135,8 @@ static bool take_request(struct rendezvous *r, struct connection *c, bool *ret_m
     if (c->in.len < FRAME_HEAD || c->waiting_for)
         return true;
     memcpy(head, c->in.data, sizeof head);
-    size_t op = ntohl(head[0]), key_len = ntohl(head[1]), len = ntohl(head[2]), total = FRAME_HEAD + key_len + len;
+    size_t op = ntohl(head[0]), key_len = ntohl(head[1]), len = ntohl(head[2]),
+           total = FRAME_HEAD + key_len + len;
     if ((op != OP_SET && op != OP_GET) || key_len > RENDEZVOUS_KEY_MAX || len > RENDEZVOUS_VALUE_MAX)
         return false;
     if (c->in.len < total)
@@ -168,9 +179,13 @@ static void accept_connection(struct rendezvous *r)
         return;
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    struct connection c = {.fd = fd, .rank = -1, .hello_deadline = handshake_now_ms() + HELLO_MS, .in = BUF_INIT(FRAME_HEAD + RENDEZVOUS_KEY_MAX + RENDEZVOUS_VALUE_MAX + 16384)};
+    struct connection c = {.fd = fd,
+                           .rank = -1,
+                           .hello_deadline = handshake_now_ms() + HELLO_MS,
+                           .in = BUF_INIT(FRAME_HEAD + RENDEZVOUS_KEY_MAX + RENDEZVOUS_VALUE_MAX + 16384)};
     handshake_greeting(c.greeting);
-    if (r->n_connections == r->max_connections || !handshake_write(fd, c.greeting, sizeof c.greeting, handshake_now_ms() + 100)) {
+    if (r->n_connections == r->max_connections ||
+        !handshake_write(fd, c.greeting, sizeof c.greeting, handshake_now_ms() + 100)) {
         (void)close(fd);
         return;
     }
@@ -256,20 +271,26 @@ static int open_server(struct rendezvous *r, const struct collective_options *o,
         first++;
     pthread_mutex_unlock(&r->mutex);
     if (there < r->self.size)
-        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank 0: %zu of %u workers came to the rendezvous in time; the first missing is rank %zu", there,
-                        r->self.size, first);
+        return err_fail(
+            err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+            "rank 0: %zu of %u workers came to the rendezvous in time; the first missing is rank %zu", there,
+            r->self.size, first);
     return rendezvous_set(r, "everyone", "1", 1, err);
 }
 
 static int open_client(struct rendezvous *r, const struct collective_options *o, struct err *err)
 {
-    if (handshake_connect(o->master_addr, o->master_port, r->key, &r->self, r->start_deadline, &r->fd, err) < 0)
+    if (handshake_connect(o->master_addr, o->master_port, r->key, &r->self, r->start_deadline, &r->fd, err) <
+        0)
         return -1;
     if (!o->advertise_addr) {
         struct sockaddr_storage a;
         socklen_t len = sizeof a;
-        if (getsockname(r->fd, (struct sockaddr *)&a, &len) < 0 || getnameinfo((struct sockaddr *)&a, len, r->address, sizeof r->address, NULL, 0, NI_NUMERICHOST) != 0)
-            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous", "cannot tell this worker's own address");
+        if (getsockname(r->fd, (struct sockaddr *)&a, &len) < 0 ||
+            getnameinfo((struct sockaddr *)&a, len, r->address, sizeof r->address, NULL, 0, NI_NUMERICHOST) !=
+                0)
+            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous",
+                            "cannot tell this worker's own address");
     }
     char *text;
     size_t len;
@@ -284,10 +305,16 @@ int rendezvous_open(const struct collective_options *o, struct rendezvous **ret,
 {
     struct rendezvous *r = xcalloc(1, sizeof *r);
     r->fd = r->listener = r->wake[0] = r->wake[1] = -1;
-    r->self = (struct handshake_id){.purpose = HANDSHAKE_RENDEZVOUS, .rank = (uint32_t)o->rank, .size = (uint32_t)o->size, .attempt = (uint32_t)o->attempt};
+    r->self = (struct handshake_id){.purpose = HANDSHAKE_RENDEZVOUS,
+                                    .rank = (uint32_t)o->rank,
+                                    .size = (uint32_t)o->size,
+                                    .attempt = (uint32_t)o->attempt};
     (void)snprintf(r->self.run_uid, sizeof r->self.run_uid, "%s", o->run_uid ? o->run_uid : "");
     (void)snprintf(r->self.identity, sizeof r->self.identity, "%s", o->identity ? o->identity : "");
-    (void)snprintf(r->address, sizeof r->address, "%s", o->advertise_addr ? o->advertise_addr : o->rank == 0 && o->master_addr ? o->master_addr : "");
+    (void)snprintf(r->address, sizeof r->address, "%s",
+                   o->advertise_addr                ? o->advertise_addr
+                   : o->rank == 0 && o->master_addr ? o->master_addr
+                                                    : "");
     memcpy(r->key, o->key, sizeof r->key);
     r->start_deadline = handshake_now_ms() + (o->start_timeout_ms ? o->start_timeout_ms : DEFAULT_START_MS);
     pthread_mutex_init(&r->mutex, NULL);
@@ -335,20 +362,24 @@ const char *rendezvous_address(const struct rendezvous *r)
 
 static int lost(const struct rendezvous *r, const char *key, struct err *err)
 {
-    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank %u: rank 0 is gone or silent while exchanging \"%s\"", r->self.rank, key);
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+                    "rank %u: rank 0 is gone or silent while exchanging \"%s\"", r->self.rank, key);
 }
 
-static bool send_request(struct rendezvous *r, uint32_t op, const char *key, const void *value, size_t len, int64_t deadline)
+static bool send_request(struct rendezvous *r, uint32_t op, const char *key, const void *value, size_t len,
+                         int64_t deadline)
 {
     size_t key_len = strlen(key);
     uint32_t head[3] = {htonl(op), htonl((uint32_t)key_len), htonl((uint32_t)len)};
-    return handshake_write(r->fd, head, sizeof head, deadline) && handshake_write(r->fd, key, key_len, deadline) && handshake_write(r->fd, value, len, deadline);
+    return handshake_write(r->fd, head, sizeof head, deadline) &&
+           handshake_write(r->fd, key, key_len, deadline) && handshake_write(r->fd, value, len, deadline);
 }
 
 int rendezvous_set(struct rendezvous *r, const char *key, const void *value, size_t len, struct err *err)
 {
     if (strlen(key) > RENDEZVOUS_KEY_MAX || len > RENDEZVOUS_VALUE_MAX)
-        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous", "rendezvous value \"%.64s\" of %zu bytes is too large", key, len);
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous",
+                        "rendezvous value \"%.64s\" of %zu bytes is too large", key, len);
     if (r->self.rank == 0) {
         put_value(r, key, value, len);
         (void)!write(r->wake[1], "x", 1);
@@ -357,7 +388,8 @@ int rendezvous_set(struct rendezvous *r, const char *key, const void *value, siz
     return send_request(r, OP_SET, key, value, len, handshake_now_ms() + HELLO_MS) ? 0 : lost(r, key, err);
 }
 
-static int get_local(struct rendezvous *r, const char *key, int64_t deadline, char **ret, size_t *ret_len, struct err *err)
+static int get_local(struct rendezvous *r, const char *key, int64_t deadline, char **ret, size_t *ret_len,
+                     struct err *err)
 {
     struct timespec t;
     until(deadline, &t);
@@ -368,7 +400,8 @@ static int get_local(struct rendezvous *r, const char *key, int64_t deadline, ch
             break;
     pthread_mutex_unlock(&r->mutex);
     if (!v)
-        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank 0: no worker gave \"%s\" in time", key);
+        return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+                        "rank 0: no worker gave \"%s\" in time", key);
     *ret = xmalloc(v->len + 1);
     memcpy(*ret, v->data, v->len);
     (*ret)[v->len] = '\0';
@@ -376,7 +409,8 @@ static int get_local(struct rendezvous *r, const char *key, int64_t deadline, ch
     return 0;
 }
 
-int rendezvous_get(struct rendezvous *r, const char *key, int64_t timeout_ms, char **ret, size_t *ret_len, struct err *err)
+int rendezvous_get(struct rendezvous *r, const char *key, int64_t timeout_ms, char **ret, size_t *ret_len,
+                   struct err *err)
 {
     int64_t deadline = handshake_now_ms() + timeout_ms;
     if (r->self.rank == 0)

@@ -15,7 +15,12 @@ extern "C" {
 
 struct rendezvous; /* opaque */
 
-enum { RENDEZVOUS_KEY_MAX = 255, RENDEZVOUS_VALUE_MAX = 1 << 20, RENDEZVOUS_KEYS_MAX = 65536, RENDEZVOUS_ADDR_MAX = 64 };
+enum {
+    RENDEZVOUS_KEY_MAX = 255,
+    RENDEZVOUS_VALUE_MAX = 1 << 20,
+    RENDEZVOUS_KEYS_MAX = 65536,
+    RENDEZVOUS_ADDR_MAX = 64
+};
 
 /* Returns when all ranks are there. Late or missing ones: exit 75 naming them (on rank 0). */
 int rendezvous_open(const struct collective_options *o, struct rendezvous **ret, struct err *err);
@@ -24,7 +29,8 @@ struct rendezvous *rendezvous_free(struct rendezvous *r);
 const char *rendezvous_address(const struct rendezvous *r);
 int rendezvous_set(struct rendezvous *r, const char *key, const void *value, size_t len, struct err *err);
 /* Waits for the key. Caller frees. */
-int rendezvous_get(struct rendezvous *r, const char *key, int64_t timeout_ms, char **ret, size_t *ret_len, struct err *err);
+int rendezvous_get(struct rendezvous *r, const char *key, int64_t timeout_ms, char **ret, size_t *ret_len,
+                   struct err *err);
 
 #ifdef __cplusplus
 }

@@ -15,12 +15,12 @@
 #include "stages/model/optimizer.h"
 
 struct backend_options {
-    const char *isa;      /* determinism.isa */
+    const char *isa; /* determinism.isa */
     int threads;
-    size_t max_rows;      /* of a batch given to train() or score() */
-    bool training;        /* false: score() only */
+    size_t max_rows;                   /* of a batch given to train() or score() */
+    bool training;                     /* false: score() only */
     const struct objective *objective; /* training; borrowed for the back end's life */
-    uint64_t seed;        /* of dropout */
+    uint64_t seed;                     /* of dropout */
 };
 
 /* Rows of one batch, row-major; borrowed for the call. */
@@ -58,13 +58,17 @@ struct apply {
 
 struct backend_state; /* opaque, the back end's own */
 
-enum backend_part { BACKEND_WEIGHTS /* n_total floats */, BACKEND_OPTIMIZER /* backend->optimizer_floats() */ };
+enum backend_part {
+    BACKEND_WEIGHTS /* n_total floats */,
+    BACKEND_OPTIMIZER /* backend->optimizer_floats() */
+};
 
 struct backend {
     const char *name;
     /* Bytes open() would allocate. */
     size_t (*memory)(const struct network *net, const struct backend_options *o);
-    int (*open)(const struct network *net, const struct backend_options *o, struct backend_state **ret, struct err *err);
+    int (*open)(const struct network *net, const struct backend_options *o, struct backend_state **ret,
+                struct err *err);
     void (*close)(struct backend_state *s);
     const char *(*level)(const struct backend_state *s); /* vector level or device, for provenance */
 
@@ -76,14 +80,16 @@ struct backend {
 
     /* An input that is no number or out of range is exit 65, reason "bad-data"; a loss or layer that is not
      * finite is exit 65, reason "diverged", naming step, layer and row. ready may be NULL. */
-    int (*train)(struct backend_state *s, const struct batch *b, gradient_ready *ready, void *ctx, struct train_sums *ret, struct err *err);
+    int (*train)(struct backend_state *s, const struct batch *b, gradient_ready *ready, void *ctx,
+                 struct train_sums *ret, struct err *err);
     /* After train(): sums over this worker's rows. The dense ones [n_dense] may be changed in place until apply(). */
     float *(*gradients)(struct backend_state *s);
     void (*table_rows)(struct backend_state *s, struct sparse_rows *ret /* [cat_width] */);
     int (*apply)(struct backend_state *s, const struct apply *a, double *ret_norm, struct err *err);
 
     /* ret[b->n]: probabilities for bce, values otherwise. A row's score does not depend on the others. */
-    int (*score)(struct backend_state *s, const struct batch *b, enum loss_kind loss, float *ret, struct err *err);
+    int (*score)(struct backend_state *s, const struct batch *b, enum loss_kind loss, float *ret,
+                 struct err *err);
 };
 
 extern const struct backend backend_cpu;

@@ -41,10 +41,12 @@ static int read_document(struct model *m, const char *dir, struct err *err)
     const char *format, *loss;
     if (json_parse_file(path, LIMIT_FEATURE_SPEC_BYTES, &m->document, err) < 0)
         return -1;
-    if (json_get_string(m->document, &root, "format", &format, err) < 0 || json_get_string(m->document, &root, "loss", &loss, err) < 0)
+    if (json_get_string(m->document, &root, "format", &format, err) < 0 ||
+        json_get_string(m->document, &root, "loss", &loss, err) < 0)
         return -1;
     if (strcmp(format, "trainyard.model/1") != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model", "%s: expected format trainyard.model/1, found \"%s\"", path, format);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model",
+                        "%s: expected format trainyard.model/1, found \"%s\"", path, format);
     if (loss_parse(loss, &m->loss) < 0)
         return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model", "%s: unknown loss \"%s\"", path, loss);
     return 0;
@@ -55,26 +57,34 @@ static int check_inputs(const struct model *m, struct err *err)
 {
     struct json_path root = {.key = "model.json"}, path = {.parent = &root, .key = "inputs"};
     const cJSON *inputs, *dense, *categorical;
-    if (json_get_object(m->document, &root, "inputs", &inputs, err) < 0 || json_get_array(inputs, &path, "dense", &dense, err) < 0 ||
+    if (json_get_object(m->document, &root, "inputs", &inputs, err) < 0 ||
+        json_get_array(inputs, &path, "dense", &dense, err) < 0 ||
         json_get_array(inputs, &path, "categorical", &categorical, err) < 0)
         return -1;
     size_t n_dense = featurespec_dense_width(m->spec), n_cat = featurespec_cat_width(m->spec);
     if ((size_t)cJSON_GetArraySize(dense) != n_dense || (size_t)cJSON_GetArraySize(categorical) != n_cat)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model", "model.json has %d dense and %d categorical inputs, feature-spec.json %zu and %zu: the files are not of one model",
-                        cJSON_GetArraySize(dense), cJSON_GetArraySize(categorical), n_dense, n_cat);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "model",
+            "model.json has %d dense and %d categorical inputs, feature-spec.json %zu and %zu: the files are not of one model",
+            cJSON_GetArraySize(dense), cJSON_GetArraySize(categorical), n_dense, n_cat);
     for (size_t i = 0; i < n_dense; i++) {
         const char *name = cJSON_GetStringValue(cJSON_GetArrayItem(dense, (int)i));
         if (!name || strcmp(name, featurespec_dense_name(m->spec, i)) != 0)
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model", "dense input %zu is \"%s\" in model.json and \"%s\" in feature-spec.json", i, name ? name : "?",
-                            featurespec_dense_name(m->spec, i));
+            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model",
+                            "dense input %zu is \"%s\" in model.json and \"%s\" in feature-spec.json", i,
+                            name ? name : "?", featurespec_dense_name(m->spec, i));
     }
     for (size_t i = 0; i < n_cat; i++) {
         const cJSON *item = cJSON_GetArrayItem(categorical, (int)i);
         const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "name"));
         double ids = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(item, "ids"));
-        if (!name || strcmp(name, featurespec_cat_name(m->spec, i)) != 0 || ids != (double)featurespec_cardinality(m->spec, i))
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model", "categorical input %zu is \"%s\" with %.0f ids in model.json and \"%s\" with %zu in feature-spec.json", i,
-                            name ? name : "?", ids, featurespec_cat_name(m->spec, i), featurespec_cardinality(m->spec, i));
+        if (!name || strcmp(name, featurespec_cat_name(m->spec, i)) != 0 ||
+            ids != (double)featurespec_cardinality(m->spec, i))
+            return err_fail(
+                err, ERR_INVALID, EXITCODE_DATA, "model",
+                "categorical input %zu is \"%s\" with %.0f ids in model.json and \"%s\" with %zu in feature-spec.json",
+                i, name ? name : "?", ids, featurespec_cat_name(m->spec, i),
+                featurespec_cardinality(m->spec, i));
     }
     return 0;
 }
@@ -89,7 +99,9 @@ static int read_weights(struct model *m, const char *dir, struct err *err)
     float *weights = (float *)(void *)memory;
     size_t n = network_tensor_count(m->net);
     if (safetensors_count(file) != n)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model", "%s: expected %zu tensors for the network of model.json, found %zu", path, n, safetensors_count(file));
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model",
+                        "%s: expected %zu tensors for the network of model.json, found %zu", path, n,
+                        safetensors_count(file));
     for (size_t i = 0; i < n; i++) {
         struct network_tensor t;
         const struct safetensors_tensor *found;
@@ -106,12 +118,14 @@ static int read_weights(struct model *m, const char *dir, struct err *err)
 int model_load(const char *dir, struct model **ret, struct err *err)
 {
     _cleanup_model_ struct model *m = xcalloc(1, sizeof *m);
-    if (read_document(m, dir, err) < 0 || featurespec_load(dir, &m->spec, err) < 0 || check_inputs(m, err) < 0)
+    if (read_document(m, dir, err) < 0 || featurespec_load(dir, &m->spec, err) < 0 ||
+        check_inputs(m, err) < 0)
         return -1;
     struct network_inputs_of_spec inputs;
     network_inputs_of_spec(m->spec, &inputs);
     struct json_path root = {.key = "model.json"};
-    int r = network_new(cJSON_GetObjectItemCaseSensitive(m->document, "network"), cJSON_GetObjectItemCaseSensitive(m->document, "embeddings"), &root, &inputs.inputs,
+    int r = network_new(cJSON_GetObjectItemCaseSensitive(m->document, "network"),
+                        cJSON_GetObjectItemCaseSensitive(m->document, "embeddings"), &root, &inputs.inputs,
                         &m->net, err);
     network_inputs_of_spec_release(&inputs);
     if (r < 0)
@@ -136,11 +150,15 @@ const cJSON *model_document(const struct model *m)
 int model_score(struct model *m, const struct featurebatch *in, float *ret_scores, struct err *err)
 {
     if (in->dense_width != m->net->dense_width || in->cat_width != m->net->cat_width)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model", "the batch has %zu dense and %zu categorical inputs, the model %zu and %zu", in->dense_width, in->cat_width,
-                        m->net->dense_width, m->net->cat_width);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "model",
+                        "the batch has %zu dense and %zu categorical inputs, the model %zu and %zu",
+                        in->dense_width, in->cat_width, m->net->dense_width, m->net->cat_width);
     for (size_t row = 0; row < in->n; row += SCORE_ROWS) {
         size_t n = in->n - row < SCORE_ROWS ? in->n - row : SCORE_ROWS;
-        struct batch b = {.n = n, .dense = in->dense + row * in->dense_width, .cat = in->cat + row * in->cat_width, .first_row = (int64_t)row};
+        struct batch b = {.n = n,
+                          .dense = in->dense + row * in->dense_width,
+                          .cat = in->cat + row * in->cat_width,
+                          .first_row = (int64_t)row};
         if (backend_cpu.score(m->engine, &b, m->loss, ret_scores + row, err) < 0)
             return -1;
     }

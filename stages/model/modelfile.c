@@ -29,7 +29,11 @@ static int write_tensors(const char *dir, const struct network *net, const float
     for (size_t i = 0; i < n; i++) {
         const struct network_tensor *t = &tensors[i];
         network_tensor_get(t, weights, at);
-        out[i] = (struct safetensors_tensor){.name = t->name, .dtype = SAFETENSORS_F32, .rank = t->cols ? 2 : 1, .shape = {(int64_t)t->rows, (int64_t)t->cols}, .data = at};
+        out[i] = (struct safetensors_tensor){.name = t->name,
+                                             .dtype = SAFETENSORS_F32,
+                                             .rank = t->cols ? 2 : 1,
+                                             .shape = {(int64_t)t->rows, (int64_t)t->cols},
+                                             .data = at};
         at += t->rows * (t->cols ? t->cols : 1);
     }
     char *path = fs_join(dir, "model.safetensors");
@@ -87,7 +91,8 @@ static cJSON *x0_document(const struct network *net)
     return x0;
 }
 
-int modelfile_write(const char *dir, const struct network *net, const float *weights, enum loss_kind loss, const cJSON *extra, struct err *err)
+int modelfile_write(const char *dir, const struct network *net, const float *weights, enum loss_kind loss,
+                    const cJSON *extra, struct err *err)
 {
     if (write_tensors(dir, net, weights, err) < 0)
         return -1;
@@ -100,7 +105,8 @@ int modelfile_write(const char *dir, const struct network *net, const float *wei
     json_add(doc, "inputs", inputs_document(net));
     json_add(doc, "x0", x0_document(net));
     json_add(doc, "tensors", tensors_document(net));
-    cJSON_ArrayForEach(item, extra) if (!cJSON_HasObjectItem(doc, item->string)) json_add(doc, item->string, cJSON_Duplicate(item, true));
+    cJSON_ArrayForEach(item, extra) if (!cJSON_HasObjectItem(doc, item->string))
+        json_add(doc, item->string, cJSON_Duplicate(item, true));
     _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_FEATURE_SPEC_BYTES);
     if (json_pretty(doc, &text) < 0 || buf_check(&text, "model.json", err) < 0)
         return err_is_set(err) ? -1 : buf_check(&text, "model.json", err);
@@ -121,7 +127,11 @@ void network_inputs_of_spec(const struct featurespec *spec, struct network_input
         ret->names[dense + i] = featurespec_cat_name(spec, i);
         ret->cardinalities[i] = featurespec_cardinality(spec, i);
     }
-    ret->inputs = (struct network_inputs){.n_dense = dense, .n_cat = cat, .dense_names = ret->names, .cat_names = ret->names + dense, .cardinalities = ret->cardinalities};
+    ret->inputs = (struct network_inputs){.n_dense = dense,
+                                          .n_cat = cat,
+                                          .dense_names = ret->names,
+                                          .cat_names = ret->names + dense,
+                                          .cardinalities = ret->cardinalities};
 }
 
 void network_inputs_of_spec_release(struct network_inputs_of_spec *n)

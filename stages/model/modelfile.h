@@ -12,7 +12,8 @@
 #include "stages/tensor/featurespec.h"
 
 /* `extra` may be NULL; duplicated. */
-int modelfile_write(const char *dir, const struct network *net, const float *weights, enum loss_kind loss, const cJSON *extra, struct err *err);
+int modelfile_write(const char *dir, const struct network *net, const float *weights, enum loss_kind loss,
+                    const cJSON *extra, struct err *err);
 
 /* The inputs of a network as a feature spec has them. Strings are the spec's; the arrays are owned. */
 struct network_inputs_of_spec {

@@ -26,15 +26,18 @@ struct decoder {
     int64_t deep[MAX_LAYERS], rank; /* rank 0: full */
 };
 
-static int only_option(const struct json_path *path, const cJSON *o, const char *what, const char *allowed, struct err *err)
+static int only_option(const struct json_path *path, const cJSON *o, const char *what, const char *allowed,
+                       struct err *err)
 {
     char where[JSON_PATH_MAX];
     json_path_format(path, where);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected exactly one %s (%s), found %d keys", where, what, allowed,
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                    "%s: expected exactly one %s (%s), found %d keys", where, what, allowed,
                     cJSON_IsObject(o) ? cJSON_GetArraySize(o) : 0);
 }
 
-static int decode_int_in(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback, int64_t min, int64_t max, int64_t *ret, struct err *err)
+static int decode_int_in(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback,
+                         int64_t min, int64_t max, int64_t *ret, struct err *err)
 {
     int64_t v;
     if (json_get_int_or(o, path, key, fallback, &v, err) < 0)
@@ -42,16 +45,20 @@ static int decode_int_in(const cJSON *o, const struct json_path *path, const cha
     if (v < min || v > max) {
         char where[JSON_PATH_MAX];
         json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.%s: expected %lld to %lld, found %lld", where, key, (long long)min, (long long)max, (long long)v);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s.%s: expected %lld to %lld, found %lld", where, key, (long long)min,
+                        (long long)max, (long long)v);
     }
     *ret = v;
     return 0;
 }
 
-static int decode_deep(struct decoder *d, const cJSON *o, const struct json_path *path, const char *key, bool required, struct err *err)
+static int decode_deep(struct decoder *d, const cJSON *o, const struct json_path *path, const char *key,
+                       bool required, struct err *err)
 {
     const cJSON *list = NULL;
-    if ((required ? json_get_array(o, path, key, &list, err) : json_get_array_or(o, path, key, &list, err)) < 0)
+    if ((required ? json_get_array(o, path, key, &list, err) : json_get_array_or(o, path, key, &list, err)) <
+        0)
         return -1;
     struct json_path list_path = {.parent = path, .key = key};
     char where[JSON_PATH_MAX];
@@ -64,28 +71,35 @@ static int decode_deep(struct decoder *d, const cJSON *o, const struct json_path
     {
         double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
         if (n == MAX_LAYERS || v < 1 || v > MAX_WIDTH || v != (double)(int64_t)v)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected at most %d widths from 1 to %d, found %s at position %zu", where, MAX_LAYERS,
-                            MAX_WIDTH, cJSON_IsNumber(item) ? "another number" : "something else", n);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                            "%s: expected at most %d widths from 1 to %d, found %s at position %zu", where,
+                            MAX_LAYERS, MAX_WIDTH, cJSON_IsNumber(item) ? "another number" : "something else",
+                            n);
         d->deep[n++] = (int64_t)v;
         json_append(resolved, cJSON_CreateNumber(v));
     }
     if (required && !n)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected one width or more, found none", where);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s: expected one width or more, found none", where);
     d->net->n_deep = n;
     return 0;
 }
 
-static int decode_hidden_options(struct decoder *d, const cJSON *o, const struct json_path *path, struct err *err)
+static int decode_hidden_options(struct decoder *d, const cJSON *o, const struct json_path *path,
+                                 struct err *err)
 {
     const char *activation;
     char where[JSON_PATH_MAX];
     json_path_format(path, where);
-    if (json_get_string_or(o, path, "activation", "relu", &activation, err) < 0 || json_get_double_or(o, path, "dropout", 0, &d->net->dropout, err) < 0)
+    if (json_get_string_or(o, path, "activation", "relu", &activation, err) < 0 ||
+        json_get_double_or(o, path, "dropout", 0, &d->net->dropout, err) < 0)
         return -1;
     if (strcmp(activation, "relu") != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.activation: expected relu, found \"%s\"", where, activation);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s.activation: expected relu, found \"%s\"", where, activation);
     if (!(d->net->dropout >= 0 && d->net->dropout < 1))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.dropout: expected 0 or more and below 1, found %g", where, d->net->dropout);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s.dropout: expected 0 or more and below 1, found %g", where, d->net->dropout);
     json_add_string(d->network, "activation", activation);
     json_add_double(d->network, "dropout", d->net->dropout);
     return 0;
@@ -96,7 +110,8 @@ static int decode_mlp(struct decoder *d, const cJSON *o, const struct json_path 
     static const char *const keys[] = {"deep", "hidden", "activation", "dropout", "linearTerm", NULL};
     d->net->kind = NETWORK_MLP;
     const char *widths = cJSON_HasObjectItem(o, "hidden") ? "hidden" : "deep";
-    if (json_only_keys(o, path, keys, err) < 0 || decode_deep(d, o, path, widths, true, err) < 0 || decode_hidden_options(d, o, path, err) < 0 ||
+    if (json_only_keys(o, path, keys, err) < 0 || decode_deep(d, o, path, widths, true, err) < 0 ||
+        decode_hidden_options(d, o, path, err) < 0 ||
         json_get_bool_or(o, path, "linearTerm", false, &d->net->linear, err) < 0)
         return -1;
     json_add_bool(d->network, "linearTerm", d->net->linear);
@@ -121,7 +136,8 @@ static int decode_rank(struct decoder *d, const cJSON *o, const struct json_path
     if (v < 1 || v > MAX_WIDTH) {
         char where[JSON_PATH_MAX];
         json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.rank: expected \"full\" or a whole number from 1 to %d", where, MAX_WIDTH);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s.rank: expected \"full\" or a whole number from 1 to %d", where, MAX_WIDTH);
     }
     d->rank = v;
     json_add_int(d->network, "rank", v);
@@ -130,19 +146,24 @@ static int decode_rank(struct decoder *d, const cJSON *o, const struct json_path
 
 static int decode_dcn(struct decoder *d, const cJSON *o, const struct json_path *path, struct err *err)
 {
-    static const char *const keys[] = {"crossLayers", "rank", "deep", "activation", "dropout", "structure", "linearTerm", NULL};
+    static const char *const keys[] = {"crossLayers", "rank",      "deep",       "activation",
+                                       "dropout",     "structure", "linearTerm", NULL};
     struct network *net = d->net;
     net->kind = NETWORK_DCN_V2;
     int64_t layers;
     const char *structure;
-    if (json_only_keys(o, path, keys, err) < 0 || decode_int_in(o, path, "crossLayers", 2, 0, MAX_LAYERS, &layers, err) < 0 ||
-        decode_rank(d, o, path, err) < 0 || decode_deep(d, o, path, "deep", false, err) < 0 || decode_hidden_options(d, o, path, err) < 0 ||
-        json_get_string_or(o, path, "structure", "parallel", &structure, err) < 0 || json_get_bool_or(o, path, "linearTerm", true, &net->linear, err) < 0)
+    if (json_only_keys(o, path, keys, err) < 0 ||
+        decode_int_in(o, path, "crossLayers", 2, 0, MAX_LAYERS, &layers, err) < 0 ||
+        decode_rank(d, o, path, err) < 0 || decode_deep(d, o, path, "deep", false, err) < 0 ||
+        decode_hidden_options(d, o, path, err) < 0 ||
+        json_get_string_or(o, path, "structure", "parallel", &structure, err) < 0 ||
+        json_get_bool_or(o, path, "linearTerm", true, &net->linear, err) < 0)
         return -1;
     char where[JSON_PATH_MAX];
     json_path_format(path, where);
     if (strcmp(structure, "parallel") != 0 && strcmp(structure, "stacked") != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.structure: expected parallel or stacked, found \"%s\"", where, structure);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s.structure: expected parallel or stacked, found \"%s\"", where, structure);
     net->stacked = strcmp(structure, "stacked") == 0 && net->n_deep;
     net->n_cross = (size_t)layers;
     json_add_int(d->network, "crossLayers", layers);
@@ -166,8 +187,10 @@ static int decode_network(struct decoder *d, const cJSON *description, struct er
         is_known |= strcmp(body->string, known[i]) == 0;
     if (!is_known) {
         const char *nearest = text_nearest(body->string, known);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: this version trains logistic, mlp and dcnV2; found \"%s\"%s%s%s", where, body->string,
-                        nearest ? " (did you mean " : "", nearest ? nearest : "", nearest ? "?)" : "");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s: this version trains logistic, mlp and dcnV2; found \"%s\"%s%s%s", where,
+                        body->string, nearest ? " (did you mean " : "", nearest ? nearest : "",
+                        nearest ? "?)" : "");
     }
     if (!cJSON_IsObject(body)) {
         json_path_format(&body_path, where);
@@ -191,11 +214,14 @@ static int decode_embeddings(struct decoder *d, const cJSON *o, struct err *err)
     int64_t fallback = DEFAULT_DIM;
     double scale = default_init_scale;
     const cJSON *per = NULL;
-    if (o && (json_only_keys(o, &path, keys, err) < 0 || decode_int_in(o, &path, "default", DEFAULT_DIM, 1, MAX_DIM, &fallback, err) < 0 ||
-              json_get_double_or(o, &path, "initScale", default_init_scale, &scale, err) < 0 || json_get_object_or(o, &path, "perFeature", &per, err) < 0))
+    if (o && (json_only_keys(o, &path, keys, err) < 0 ||
+              decode_int_in(o, &path, "default", DEFAULT_DIM, 1, MAX_DIM, &fallback, err) < 0 ||
+              json_get_double_or(o, &path, "initScale", default_init_scale, &scale, err) < 0 ||
+              json_get_object_or(o, &path, "perFeature", &per, err) < 0))
         return -1;
     if (!(scale >= 0 && scale <= 100))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "embeddings.initScale: expected 0 to 100, found %g", scale);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "embeddings.initScale: expected 0 to 100, found %g", scale);
     struct json_path per_path = {.parent = &path, .key = "perFeature"};
     const cJSON *item;
     cJSON_ArrayForEach(item, per)
@@ -204,7 +230,8 @@ static int decode_embeddings(struct decoder *d, const cJSON *o, struct err *err)
         for (size_t i = 0; i < d->inputs->n_cat; i++)
             found |= strcmp(item->string, d->inputs->cat_names[i]) == 0;
         if (!found)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "embeddings.perFeature.%s: no categorical feature has this name", item->string);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                            "embeddings.perFeature.%s: no categorical feature has this name", item->string);
     }
     cJSON *resolved = json_object();
     for (size_t i = 0; i < d->inputs->n_cat; i++) {
@@ -225,7 +252,8 @@ static int decode_embeddings(struct decoder *d, const cJSON *o, struct err *err)
 
 /* --- layout -------------------------------------------------------------------------------------- */
 
-static void add_matrix(struct network *n, struct network_matrix *m, size_t in, size_t out, bool bias, const char *kind, size_t index, const char *part)
+static void add_matrix(struct network *n, struct network_matrix *m, size_t in, size_t out, bool bias,
+                       const char *kind, size_t index, const char *part)
 {
     (void)snprintf(m->name, sizeof m->name, "%s.%zu%s", kind, index, part);
     m->in = in;
@@ -268,7 +296,8 @@ static void lay_out(struct decoder *d)
     }
     n->deep = xcalloc(n->n_deep ? n->n_deep : 1, sizeof *n->deep);
     for (size_t l = 0; l < n->n_deep; l++)
-        add_matrix(n, &n->deep[l], l ? (size_t)d->deep[l - 1] : n->x_width, (size_t)d->deep[l], true, "deep", l, "");
+        add_matrix(n, &n->deep[l], l ? (size_t)d->deep[l - 1] : n->x_width, (size_t)d->deep[l], true, "deep",
+                   l, "");
     n->head_x = n->kind == NETWORK_DCN_V2 && !n->stacked;
     n->head_deep = n->n_deep > 0;
     if (n->head_x)
@@ -288,7 +317,8 @@ static void lay_out(struct decoder *d)
     }
 }
 
-int network_new(const cJSON *description, const cJSON *embeddings, const struct json_path *path, const struct network_inputs *inputs, struct network **ret, struct err *err)
+int network_new(const cJSON *description, const cJSON *embeddings, const struct json_path *path,
+                const struct network_inputs *inputs, struct network **ret, struct err *err)
 {
     _cleanup_network_ struct network *n = xcalloc(1, sizeof *n);
     n->dense_width = inputs->n_dense;
@@ -302,12 +332,18 @@ int network_new(const cJSON *description, const cJSON *embeddings, const struct 
         n->tables[i].rows = inputs->cardinalities[i];
     }
     if (n->dense_width + n->cat_width == 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "the features have neither dense nor categorical inputs: nothing to train on");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "the features have neither dense nor categorical inputs: nothing to train on");
     n->description = json_object();
     cJSON *wrapper = json_object();
-    struct decoder d = {.net = n, .inputs = inputs, .path = path, .network = json_object(), .embeddings = json_object()};
+    struct decoder d = {.net = n,
+                        .inputs = inputs,
+                        .path = path,
+                        .network = json_object(),
+                        .embeddings = json_object()};
     json_add(n->description, "network", wrapper);
-    const char *kind = cJSON_IsObject(description) && description->child ? description->child->string : "none";
+    const char *kind =
+        cJSON_IsObject(description) && description->child ? description->child->string : "none";
     json_add(wrapper, kind, d.network);
     json_add(n->description, "embeddings", d.embeddings);
     if (decode_network(&d, description, err) < 0 || decode_embeddings(&d, embeddings, err) < 0)

@@ -64,14 +64,15 @@ struct network {
     size_t n_cross, n_deep;
     struct network_cross *cross;
     struct network_matrix *deep;
-    bool head_x, head_deep; /* which parts the head sees */
+    bool head_x, head_deep;                                          /* which parts the head sees */
     size_t head_x_weight, head_deep_weight, head_bias, linear_dense; /* offsets */
-    size_t n_dense, n_total; /* floats */
-    cJSON *description;      /* {"network": …, "embeddings": …} with every default written out */
+    size_t n_dense, n_total;                                         /* floats */
+    cJSON *description; /* {"network": …, "embeddings": …} with every default written out */
 };
 
 /* Fields outside logistic, mlp, dcnV2 are a clear error (exit 78). embeddings may be NULL. */
-int network_new(const cJSON *description, const cJSON *embeddings, const struct json_path *path, const struct network_inputs *inputs, struct network **ret, struct err *err);
+int network_new(const cJSON *description, const cJSON *embeddings, const struct json_path *path,
+                const struct network_inputs *inputs, struct network **ret, struct err *err);
 struct network *network_free(struct network *n);
 
 /* Starting weights, a function of the seed: embeddings uniform with deviation initScale, matrices uniform in ±sqrt(6 / in) before a ReLU (He)
@@ -81,7 +82,7 @@ void network_init(const struct network *n, uint64_t seed, float *weights);
 /* The weights as named tensors, as PyTorch would name and shape them (matrices [out, in]). */
 struct network_tensor {
     char name[192];
-    size_t rows, cols;      /* cols 0: one-dimensional [rows] */
+    size_t rows, cols;                 /* cols 0: one-dimensional [rows] */
     size_t offset, row_step, col_step; /* element (i, j) at weights[offset + i·row_step + j·col_step] */
 };
 size_t network_tensor_count(const struct network *n);

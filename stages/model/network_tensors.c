@@ -41,7 +41,11 @@ static void matrix_tensor(const struct network_matrix *m, size_t i, struct netwo
     size_t len = strlen(m->name);
     bool factor = len > 2 && m->name[len - 2] == '.' && (m->name[len - 1] == 'u' || m->name[len - 1] == 'v');
     if (i == 0) {
-        *ret = (struct network_tensor){.rows = m->out, .cols = m->in, .offset = m->weight, .row_step = 1, .col_step = m->ld};
+        *ret = (struct network_tensor){.rows = m->out,
+                                       .cols = m->in,
+                                       .offset = m->weight,
+                                       .row_step = 1,
+                                       .col_step = m->ld};
         (void)snprintf(ret->name, sizeof ret->name, "%s%s", m->name, factor ? "" : ".weight");
     } else {
         *ret = (struct network_tensor){.rows = m->out, .offset = m->bias, .row_step = 1};
@@ -57,7 +61,11 @@ static void vector_tensor(const char *name, size_t offset, size_t width, struct 
 
 static void table_tensor(const struct network_table *t, bool linear, struct network_tensor *ret)
 {
-    *ret = (struct network_tensor){.rows = t->rows, .cols = linear ? 0 : t->dim, .offset = t->offset + (linear ? t->dim : 0), .row_step = t->width, .col_step = 1};
+    *ret = (struct network_tensor){.rows = t->rows,
+                                   .cols = linear ? 0 : t->dim,
+                                   .offset = t->offset + (linear ? t->dim : 0),
+                                   .row_step = t->width,
+                                   .col_step = 1};
     (void)snprintf(ret->name, sizeof ret->name, "%s.%s.weight", linear ? "linear" : "embedding", t->name);
 }
 
@@ -148,7 +156,8 @@ const char *network_layer_of(const struct network *n, size_t offset)
 /* --- starting values ------------------------------------------------------------------------------ */
 
 /* Element e of tensor t: word e mod 4 of block e / 4, so the values depend on nothing but (seed, t, e). */
-static void fill_uniform(const struct network_tensor *t, uint64_t seed, uint32_t index, double bound, float *weights)
+static void fill_uniform(const struct network_tensor *t, uint64_t seed, uint32_t index, double bound,
+                         float *weights)
 {
     size_t cols = t->cols ? t->cols : 1;
     uint32_t words[4] = {0};
@@ -156,7 +165,8 @@ static void fill_uniform(const struct network_tensor *t, uint64_t seed, uint32_t
         if (e % 4 == 0)
             rng_words(seed, RNG_INIT, index, 0, e / 4, words);
         float u = rng_unit(words[e % 4]);
-        weights[t->offset + e / cols * t->row_step + e % cols * t->col_step] = (float)bound * (2.0F * u - 1.0F);
+        weights[t->offset + e / cols * t->row_step + e % cols * t->col_step] =
+            (float)bound * (2.0F * u - 1.0F);
     }
 }
 

@@ -20,20 +20,24 @@ static const struct optimizer_name names[] = {
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
-static int bad(const struct json_path *path, const char *key, const char *expected, double found, struct err *err)
+static int bad(const struct json_path *path, const char *key, const char *expected, double found,
+               struct err *err)
 {
     char where[JSON_PATH_MAX];
     json_path_format(path, where);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.%s: expected %s, found %g", where, key, expected, found);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.%s: expected %s, found %g", where, key,
+                    expected, found);
 }
 
 /* The one key of an object that chooses among alternatives. */
-static int one_of(const cJSON *o, const struct json_path *path, const char *expected, const cJSON **ret, struct err *err)
+static int one_of(const cJSON *o, const struct json_path *path, const char *expected, const cJSON **ret,
+                  struct err *err)
 {
     if (!cJSON_IsObject(o) || cJSON_GetArraySize(o) != 1 || !cJSON_IsObject(o->child)) {
         char where[JSON_PATH_MAX];
         json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected exactly one of %s, with an object", where, expected);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s: expected exactly one of %s, with an object", where, expected);
     }
     *ret = o->child;
     return 0;
@@ -60,12 +64,17 @@ static int decode_betas(const cJSON *o, const struct json_path *path, struct opt
     return 0;
 }
 
-static int decode_optimizer(const cJSON *o, const struct json_path *path, bool tables, struct optimizer *ret, struct err *err)
+static int decode_optimizer(const cJSON *o, const struct json_path *path, bool tables, struct optimizer *ret,
+                            struct err *err)
 {
     static const char *const keys[] = {"lr", "betas", "eps", "weightDecay", "momentum", "nesterov", NULL};
     static const char *const for_dense = "adamw, adam, sgd, momentum";
     static const char *const for_tables = "sparseAdam, rowwiseAdagrad, sgd, adam, adamw, momentum";
-    *ret = (struct optimizer){.kind = tables ? OPTIMIZER_SPARSE_ADAM : OPTIMIZER_ADAMW, .lr = 0.001, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    *ret = (struct optimizer){.kind = tables ? OPTIMIZER_SPARSE_ADAM : OPTIMIZER_ADAMW,
+                              .lr = 0.001,
+                              .beta1 = 0.9,
+                              .beta2 = 0.999,
+                              .eps = 1e-8};
     if (!o)
         return 0;
     const cJSON *body;
@@ -78,14 +87,19 @@ static int decode_optimizer(const cJSON *o, const struct json_path *path, bool t
     if (i == N_NAMES || (!tables && !names[i].for_dense)) {
         char where[JSON_PATH_MAX];
         json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: this version has %s; found \"%s\"", where, tables ? for_tables : for_dense, body->string);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: this version has %s; found \"%s\"",
+                        where, tables ? for_tables : for_dense, body->string);
     }
     ret->kind = names[i].kind;
     bool adagrad = ret->kind == OPTIMIZER_ROWWISE_ADAGRAD;
-    if (json_only_keys(body, &body_path, keys, err) < 0 || json_get_double_or(body, &body_path, "lr", adagrad ? 0.01 : 0.001, &ret->lr, err) < 0 ||
-        decode_betas(body, &body_path, ret, err) < 0 || json_get_double_or(body, &body_path, "eps", adagrad ? 1e-10 : 1e-8, &ret->eps, err) < 0 ||
-        json_get_double_or(body, &body_path, "weightDecay", ret->kind == OPTIMIZER_ADAMW ? 0.01 : 0, &ret->weight_decay, err) < 0 ||
-        json_get_double_or(body, &body_path, "momentum", ret->kind == OPTIMIZER_MOMENTUM ? 0.9 : 0, &ret->momentum, err) < 0)
+    if (json_only_keys(body, &body_path, keys, err) < 0 ||
+        json_get_double_or(body, &body_path, "lr", adagrad ? 0.01 : 0.001, &ret->lr, err) < 0 ||
+        decode_betas(body, &body_path, ret, err) < 0 ||
+        json_get_double_or(body, &body_path, "eps", adagrad ? 1e-10 : 1e-8, &ret->eps, err) < 0 ||
+        json_get_double_or(body, &body_path, "weightDecay", ret->kind == OPTIMIZER_ADAMW ? 0.01 : 0,
+                           &ret->weight_decay, err) < 0 ||
+        json_get_double_or(body, &body_path, "momentum", ret->kind == OPTIMIZER_MOMENTUM ? 0.9 : 0,
+                           &ret->momentum, err) < 0)
         return -1;
     bool nesterov;
     if (json_get_bool_or(body, &body_path, "nesterov", false, &nesterov, err) < 0)
@@ -109,7 +123,8 @@ static int decode_optimizer(const cJSON *o, const struct json_path *path, bool t
 
 static int decode_loss(const cJSON *o, const struct json_path *path, struct loss *ret, struct err *err)
 {
-    static const char *const bce_keys[] = {"labelSmoothing", NULL}, *const huber_keys[] = {"delta", NULL}, *const no_keys[] = {NULL};
+    static const char *const bce_keys[] = {"labelSmoothing", NULL}, *const huber_keys[] = {"delta", NULL},
+                             *const no_keys[] = {NULL};
     static const char *const expected = "bce, mse, huber";
     *ret = (struct loss){.kind = LOSS_BCE, .delta = 1};
     if (!o)
@@ -121,10 +136,14 @@ static int decode_loss(const cJSON *o, const struct json_path *path, struct loss
     if (loss_parse(body->string, &ret->kind) < 0) {
         char where[JSON_PATH_MAX];
         json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: this version has %s; found \"%s\"", where, expected, body->string);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: this version has %s; found \"%s\"",
+                        where, expected, body->string);
     }
-    const char *const *keys = ret->kind == LOSS_BCE ? bce_keys : ret->kind == LOSS_HUBER ? huber_keys : no_keys;
-    if (json_only_keys(body, &body_path, keys, err) < 0 || json_get_double_or(body, &body_path, "labelSmoothing", 0, &ret->label_smoothing, err) < 0 ||
+    const char *const *keys = ret->kind == LOSS_BCE     ? bce_keys
+                              : ret->kind == LOSS_HUBER ? huber_keys
+                                                        : no_keys;
+    if (json_only_keys(body, &body_path, keys, err) < 0 ||
+        json_get_double_or(body, &body_path, "labelSmoothing", 0, &ret->label_smoothing, err) < 0 ||
         json_get_double_or(body, &body_path, "delta", 1, &ret->delta, err) < 0)
         return -1;
     if (!(ret->label_smoothing >= 0 && ret->label_smoothing < 1))
@@ -138,7 +157,8 @@ static int decode_steps(const cJSON *o, const struct json_path *path, struct sch
 {
     static const char *const keys[] = {"at", "factor", NULL};
     const cJSON *at, *point;
-    if (json_only_keys(o, path, keys, err) < 0 || json_get_array(o, path, "at", &at, err) < 0 || json_get_double_or(o, path, "factor", 0.1, &ret->factor, err) < 0)
+    if (json_only_keys(o, path, keys, err) < 0 || json_get_array(o, path, "at", &at, err) < 0 ||
+        json_get_double_or(o, path, "factor", 0.1, &ret->factor, err) < 0)
         return -1;
     if (!(ret->factor >= 0 && ret->factor <= 1))
         return bad(path, "factor", "0 to 1", ret->factor, err);
@@ -152,14 +172,16 @@ static int decode_steps(const cJSON *o, const struct json_path *path, struct sch
     return 0;
 }
 
-static int decode_schedule(const cJSON *o, const struct json_path *path, struct schedule *ret, struct err *err)
+static int decode_schedule(const cJSON *o, const struct json_path *path, struct schedule *ret,
+                           struct err *err)
 {
     static const char *const keys[] = {"warmupSteps", "decay", NULL}, *const floor_keys[] = {"floor", NULL};
     *ret = (struct schedule){.factor = 1};
     if (!o)
         return 0;
     const cJSON *decay, *body;
-    if (json_only_keys(o, path, keys, err) < 0 || json_get_int_or(o, path, "warmupSteps", 0, &ret->warmup_steps, err) < 0 ||
+    if (json_only_keys(o, path, keys, err) < 0 ||
+        json_get_int_or(o, path, "warmupSteps", 0, &ret->warmup_steps, err) < 0 ||
         json_get_object_or(o, path, "decay", &decay, err) < 0)
         return -1;
     if (ret->warmup_steps < 0)
@@ -176,35 +198,47 @@ static int decode_schedule(const cJSON *o, const struct json_path *path, struct 
     if (!linear && strcmp(body->string, "cosine") != 0) {
         char where[JSON_PATH_MAX];
         json_path_format(&decay_path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected steps, linear or cosine, found \"%s\"", where, body->string);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%s: expected steps, linear or cosine, found \"%s\"", where, body->string);
     }
     ret->decay = linear ? DECAY_LINEAR : DECAY_COSINE;
-    if (json_only_keys(body, &body_path, floor_keys, err) < 0 || json_get_double_or(body, &body_path, "floor", 0, &ret->floor, err) < 0)
+    if (json_only_keys(body, &body_path, floor_keys, err) < 0 ||
+        json_get_double_or(body, &body_path, "floor", 0, &ret->floor, err) < 0)
         return -1;
     return ret->floor >= 0 && ret->floor <= 1 ? 0 : bad(&body_path, "floor", "0 to 1", ret->floor, err);
 }
 
-int objective_decode(const cJSON *config, const struct json_path *path, struct objective *ret, struct err *err)
+int objective_decode(const cJSON *config, const struct json_path *path, struct objective *ret,
+                     struct err *err)
 {
-    static const char *const optimizer_keys[] = {"dense", "embeddings", NULL}, *const clip_keys[] = {"globalNorm", NULL};
-    struct json_path optimizers_path = {.parent = path, .key = "optimizers"}, dense_path = {.parent = &optimizers_path, .key = "dense"},
-                     tables_path = {.parent = &optimizers_path, .key = "embeddings"}, loss_path = {.parent = path, .key = "loss"},
-                     schedule_path = {.parent = path, .key = "schedule"}, clip_path = {.parent = path, .key = "clip"};
+    static const char *const optimizer_keys[] = {"dense", "embeddings", NULL}, *const clip_keys[] =
+                                                                                   {"globalNorm", NULL};
+    struct json_path optimizers_path = {.parent = path, .key = "optimizers"},
+                     dense_path = {.parent = &optimizers_path, .key = "dense"},
+                     tables_path = {.parent = &optimizers_path, .key = "embeddings"},
+                     loss_path = {.parent = path, .key = "loss"},
+                     schedule_path = {.parent = path, .key = "schedule"},
+                     clip_path = {.parent = path, .key = "clip"};
     const cJSON *optimizers, *dense = NULL, *tables = NULL, *loss, *schedule, *clip;
     *ret = (struct objective){0};
-    if (json_get_object_or(config, path, "optimizers", &optimizers, err) < 0 || json_get_object_or(config, path, "loss", &loss, err) < 0 ||
-        json_get_object_or(config, path, "schedule", &schedule, err) < 0 || json_get_object_or(config, path, "clip", &clip, err) < 0)
+    if (json_get_object_or(config, path, "optimizers", &optimizers, err) < 0 ||
+        json_get_object_or(config, path, "loss", &loss, err) < 0 ||
+        json_get_object_or(config, path, "schedule", &schedule, err) < 0 ||
+        json_get_object_or(config, path, "clip", &clip, err) < 0)
         return -1;
     if (optimizers && (json_only_keys(optimizers, &optimizers_path, optimizer_keys, err) < 0 ||
                        json_get_object_or(optimizers, &optimizers_path, "dense", &dense, err) < 0 ||
                        json_get_object_or(optimizers, &optimizers_path, "embeddings", &tables, err) < 0))
         return -1;
-    if (decode_optimizer(dense, &dense_path, false, &ret->dense, err) < 0 || decode_optimizer(tables, &tables_path, true, &ret->tables, err) < 0 ||
-        decode_loss(loss, &loss_path, &ret->loss, err) < 0 || decode_schedule(schedule, &schedule_path, &ret->schedule, err) < 0)
+    if (decode_optimizer(dense, &dense_path, false, &ret->dense, err) < 0 ||
+        decode_optimizer(tables, &tables_path, true, &ret->tables, err) < 0 ||
+        decode_loss(loss, &loss_path, &ret->loss, err) < 0 ||
+        decode_schedule(schedule, &schedule_path, &ret->schedule, err) < 0)
         return -1;
     if (!clip)
         return 0;
-    if (json_only_keys(clip, &clip_path, clip_keys, err) < 0 || json_get_double(clip, &clip_path, "globalNorm", &ret->clip_norm, err) < 0)
+    if (json_only_keys(clip, &clip_path, clip_keys, err) < 0 ||
+        json_get_double(clip, &clip_path, "globalNorm", &ret->clip_norm, err) < 0)
         return -1;
     return ret->clip_norm > 0 ? 0 : bad(&clip_path, "globalNorm", "above 0", ret->clip_norm, err);
 }

@@ -16,7 +16,14 @@
 #include "common/base/err.h"
 #include "common/base/json.h"
 
-enum optimizer_kind { OPTIMIZER_SGD, OPTIMIZER_MOMENTUM, OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_SPARSE_ADAM, OPTIMIZER_ROWWISE_ADAGRAD };
+enum optimizer_kind {
+    OPTIMIZER_SGD,
+    OPTIMIZER_MOMENTUM,
+    OPTIMIZER_ADAM,
+    OPTIMIZER_ADAMW,
+    OPTIMIZER_SPARSE_ADAM,
+    OPTIMIZER_ROWWISE_ADAGRAD
+};
 
 struct optimizer {
     enum optimizer_kind kind;
@@ -50,7 +57,8 @@ struct objective {
 };
 
 /* From the step's config (keys loss, optimizers, schedule, clip); defaults: bce, adamw and sparseAdam with lr 0.001. */
-int objective_decode(const cJSON *config, const struct json_path *path, struct objective *ret, struct err *err);
+int objective_decode(const cJSON *config, const struct json_path *path, struct objective *ret,
+                     struct err *err);
 /* The factor on every learning rate in step `step` (from 0) of `total`. */
 double schedule_factor(const struct schedule *s, int64_t step, int64_t total);
 const char *loss_name(enum loss_kind kind);

@@ -3,7 +3,8 @@
 
 #include <stddef.h>
 
-void rng_words(uint64_t seed, enum rng_stream stream, uint32_t a, uint32_t b, uint64_t c, uint32_t ret[static 4])
+void rng_words(uint64_t seed, enum rng_stream stream, uint32_t a, uint32_t b, uint64_t c,
+               uint32_t ret[static 4])
 {
     uint32_t x0 = (uint32_t)c, x1 = (uint32_t)(c >> 32), x2 = a, x3 = b;
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32) ^ ((uint32_t)stream * 0x85EBCA6BU);

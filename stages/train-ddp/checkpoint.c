@@ -38,7 +38,7 @@ struct checkpoints {
     char *prefix, *previous_prefix, *scratch, *fingerprint;
     int attempt, keep;
     bool claim;
-    struct names kept; /* below prefix, ascending */
+    struct names kept;     /* below prefix, ascending */
     pthread_mutex_t mutex; /* what follows */
     pthread_t thread;
     bool started, busy;
@@ -90,9 +90,11 @@ static int note_object(void *ctx, const struct store_object *o, struct err *err)
     const char *rest = strlen(o->key) > l->skip ? o->key + l->skip : "";
     struct name n;
     char tail[32] = "";
-    if (sscanf(rest, "%" SCNd64 "-a%" SCNd64 "/%31s", &n.step, &n.attempt, tail) == 3 && strcmp(tail, "manifest.json") == 0)
+    if (sscanf(rest, "%" SCNd64 "-a%" SCNd64 "/%31s", &n.step, &n.attempt, tail) == 3 &&
+        strcmp(tail, "manifest.json") == 0)
         add_name(&l->names, &n);
-    else if (sscanf(rest, "claims/%" SCNd64 "%31s", &n.attempt, tail) == 2 && strcmp(tail, ".json") == 0 && n.attempt > l->highest_claim)
+    else if (sscanf(rest, "claims/%" SCNd64 "%31s", &n.attempt, tail) == 2 && strcmp(tail, ".json") == 0 &&
+             n.attempt > l->highest_claim)
         l->highest_claim = n.attempt;
     return 0;
 }
@@ -112,7 +114,9 @@ static int list_prefix(struct checkpoints *c, const char *prefix, struct listing
 
 static int stale(const struct checkpoints *c, int64_t other, struct err *err)
 {
-    return err_fail(err, ERR_CONFLICT, EXITCODE_TEMPFAIL, "stale-attempt", "attempt %d may not write checkpoints any more: attempt %" PRId64 " has taken over", c->attempt, other);
+    return err_fail(err, ERR_CONFLICT, EXITCODE_TEMPFAIL, "stale-attempt",
+                    "attempt %d may not write checkpoints any more: attempt %" PRId64 " has taken over",
+                    c->attempt, other);
 }
 
 static int claim(struct checkpoints *c, struct err *err)
@@ -133,7 +137,8 @@ static int claim(struct checkpoints *c, struct err *err)
         return err_wrap(err, "claiming checkpoints");
     if (strcmp(found, text) == 0)
         return 0; /* our own write, whose reply was lost */
-    return err_fail(err, ERR_CONFLICT, EXITCODE_TEMPFAIL, "stale-attempt", "another process has claimed the checkpoints of attempt %d", c->attempt);
+    return err_fail(err, ERR_CONFLICT, EXITCODE_TEMPFAIL, "stale-attempt",
+                    "another process has claimed the checkpoints of attempt %d", c->attempt);
 }
 
 int checkpoints_open(const struct checkpoint_options *o, struct checkpoints **ret, struct err *err)
@@ -187,20 +192,34 @@ struct checkpoints *checkpoints_free(struct checkpoints *c)
 static int write_state(const struct checkpoints *c, const char *path, struct err *err)
 {
     const struct checkpoint_data *d = &c->data;
-    struct safetensors_tensor t[3] = {{.name = "weights", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {(int64_t)d->n_weights}, .data = d->weights}};
+    struct safetensors_tensor t[3] = {{.name = "weights",
+                                       .dtype = SAFETENSORS_F32,
+                                       .rank = 1,
+                                       .shape = {(int64_t)d->n_weights},
+                                       .data = d->weights}};
     size_t n = 1;
     if (d->n_optimizer)
-        t[n++] = (struct safetensors_tensor){.name = "optimizer", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {(int64_t)d->n_optimizer}, .data = d->optimizer};
+        t[n++] = (struct safetensors_tensor){.name = "optimizer",
+                                             .dtype = SAFETENSORS_F32,
+                                             .rank = 1,
+                                             .shape = {(int64_t)d->n_optimizer},
+                                             .data = d->optimizer};
     if (d->has_best)
-        t[n++] = (struct safetensors_tensor){.name = "best", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {(int64_t)d->n_weights}, .data = d->best};
+        t[n++] = (struct safetensors_tensor){.name = "best",
+                                             .dtype = SAFETENSORS_F32,
+                                             .rank = 1,
+                                             .shape = {(int64_t)d->n_weights},
+                                             .data = d->best};
     return safetensors_write(path, t, n, NULL, err);
 }
 
 static int upload_files(struct checkpoints *c, const struct name *n, cJSON *files, struct err *err)
 {
-    _cleanup_free_ char *tensors = fs_join(c->scratch, file_names[0]), *text = fs_join(c->scratch, file_names[1]);
+    _cleanup_free_ char *tensors = fs_join(c->scratch, file_names[0]),
+                        *text = fs_join(c->scratch, file_names[1]);
     const char *const paths[] = {tensors, text};
-    if (write_state(c, tensors, err) < 0 || fs_write_atomic(text, c->data.text, strlen(c->data.text), err) < 0)
+    if (write_state(c, tensors, err) < 0 ||
+        fs_write_atomic(text, c->data.text, strlen(c->data.text), err) < 0)
         return -1;
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
         char sha256[DIGEST_HEX];
@@ -356,12 +375,14 @@ int64_t checkpoints_last_ms(struct checkpoints *c)
 
 /* --- restoring --------------------------------------------------------------------------------------- */
 
-static int fetch_file(struct checkpoints *c, const char *prefix, const struct name *n, const cJSON *file, const char *path, struct err *err)
+static int fetch_file(struct checkpoints *c, const char *prefix, const struct name *n, const cJSON *file,
+                      const char *path, struct err *err)
 {
     struct json_path at = {.key = "files"};
     const char *sha256;
     int64_t size;
-    if (json_get_string(file, &at, "sha256", &sha256, err) < 0 || json_get_int(file, &at, "size", &size, err) < 0)
+    if (json_get_string(file, &at, "sha256", &sha256, err) < 0 ||
+        json_get_int(file, &at, "size", &size, err) < 0)
         return -1;
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(file, "name"));
     _cleanup_free_ char *key = file_key(prefix, n, name ? name : "");
@@ -384,7 +405,8 @@ static int read_state(const char *tensors, const char *text, struct checkpoint_d
 {
     _cleanup_safetensors_ struct safetensors *f = NULL;
     size_t len;
-    if (safetensors_open(tensors, &f, err) < 0 || read_tensor(f, "weights", ret->n_weights, ret->weights, err) < 0 ||
+    if (safetensors_open(tensors, &f, err) < 0 ||
+        read_tensor(f, "weights", ret->n_weights, ret->weights, err) < 0 ||
         (ret->n_optimizer && read_tensor(f, "optimizer", ret->n_optimizer, ret->optimizer, err) < 0))
         return -1;
     ret->has_best = ret->best && safetensors_find(f, "best");
@@ -394,19 +416,24 @@ static int read_state(const char *tensors, const char *text, struct checkpoint_d
 }
 
 /* Any failure means: not this one. */
-static int restore_one(struct checkpoints *c, const char *prefix, const struct name *n, struct checkpoint_data *ret, struct err *err)
+static int restore_one(struct checkpoints *c, const char *prefix, const struct name *n,
+                       struct checkpoint_data *ret, struct err *err)
 {
     _cleanup_free_ char *key = file_key(prefix, n, "manifest.json"), *text = NULL;
-    _cleanup_free_ char *tensors = fs_join(c->scratch, "restore.safetensors"), *state = fs_join(c->scratch, "restore.json");
+    _cleanup_free_ char *tensors = fs_join(c->scratch, "restore.safetensors"),
+                        *state = fs_join(c->scratch, "restore.json");
     _cleanup_json_ cJSON *manifest = NULL;
     size_t len;
     const char *fingerprint;
     const cJSON *files;
-    if (store_get(c->store, key, MANIFEST_MAX, &text, &len, NULL, err) < 0 || json_parse(text, len, MANIFEST_MAX, &manifest, err) < 0 ||
-        json_get_string(manifest, NULL, "fingerprint", &fingerprint, err) < 0 || json_get_array(manifest, NULL, "files", &files, err) < 0)
+    if (store_get(c->store, key, MANIFEST_MAX, &text, &len, NULL, err) < 0 ||
+        json_parse(text, len, MANIFEST_MAX, &manifest, err) < 0 ||
+        json_get_string(manifest, NULL, "fingerprint", &fingerprint, err) < 0 ||
+        json_get_array(manifest, NULL, "files", &files, err) < 0)
         return -1;
     if (strcmp(fingerprint, c->fingerprint) != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "fingerprint", "it was written for another config, data or vector level");
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "fingerprint",
+                        "it was written for another config, data or vector level");
     const char *const paths[] = {tensors, state};
     if (cJSON_GetArraySize(files) != (int)ARRAY_SIZE(paths))
         return err_set(err, ERR_INVALID, "its manifest names %d files", cJSON_GetArraySize(files));
@@ -420,7 +447,8 @@ static int restore_one(struct checkpoints *c, const char *prefix, const struct n
     return r;
 }
 
-static int restore_from(struct checkpoints *c, const char *prefix, struct checkpoint_data *ret, bool *ret_found, struct err *err)
+static int restore_from(struct checkpoints *c, const char *prefix, struct checkpoint_data *ret,
+                        bool *ret_found, struct err *err)
 {
     struct listing l;
     if (list_prefix(c, prefix, &l, err) < 0)

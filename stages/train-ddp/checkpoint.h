@@ -17,14 +17,14 @@
 struct checkpoints; /* opaque */
 
 struct checkpoint_options {
-    struct store *store;          /* borrowed; used by the thread while an upload runs, else by the caller's thread */
-    const char *prefix;           /* of this restart; "" is allowed */
-    const char *previous_prefix;  /* of an earlier restart to resume from; NULL: none */
+    struct store *store; /* borrowed; used by the thread while an upload runs, else by the caller's thread */
+    const char *prefix;  /* of this restart; "" is allowed */
+    const char *previous_prefix; /* of an earlier restart to resume from; NULL: none */
     int attempt;
-    bool claim;                   /* false by hand: nobody numbers the attempts */
+    bool claim; /* false by hand: nobody numbers the attempts */
     int keep;
-    const char *scratch;          /* directory */
-    const char *fingerprint;      /* 64 hex digits */
+    const char *scratch;     /* directory */
+    const char *fingerprint; /* 64 hex digits */
 };
 
 /* The caller's arrays; `best` may be NULL. `text` is JSON that means something to the trainer only. */

@@ -31,17 +31,22 @@ struct dataset {
     size_t largest;
 };
 
-static int check_shard(const struct shard *s, const char *path, size_t dense_width, size_t cat_width, struct err *err)
+static int check_shard(const struct shard *s, const char *path, size_t dense_width, size_t cat_width,
+                       struct err *err)
 {
     if (s->dense_width != dense_width || s->cat_width != cat_width)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "%s: expected %zu dense and %zu categorical columns as in feature-spec.json, found %zu and %zu", path,
-                        dense_width, cat_width, s->dense_width, s->cat_width);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+            "%s: expected %zu dense and %zu categorical columns as in feature-spec.json, found %zu and %zu",
+            path, dense_width, cat_width, s->dense_width, s->cat_width);
     if (!s->label || s->label_width != 1)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "%s: expected one label a row, found %zu", path, s->label ? s->label_width : 0);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                        "%s: expected one label a row, found %zu", path, s->label ? s->label_width : 0);
     return 0;
 }
 
-int dataset_open(const char *dir, uint64_t seed, size_t dense_width, size_t cat_width, struct dataset **ret, struct err *err)
+int dataset_open(const char *dir, uint64_t seed, size_t dense_width, size_t cat_width, struct dataset **ret,
+                 struct err *err)
 {
     _cleanup_shard_list_ struct shard_list list = {0};
     if (shard_list_open(dir, &list, err) < 0)
@@ -119,10 +124,12 @@ static const uint32_t *order_window(struct dataset *d, int64_t epoch, size_t ind
             return d->windows[w].rows;
     struct window *w = &d->windows[d->next_window];
     d->next_window = 1 - d->next_window;
-    size_t first = index * DATASET_WINDOW, end = first + DATASET_WINDOW < d->n ? first + DATASET_WINDOW : d->n;
+    size_t first = index * DATASET_WINDOW,
+           end = first + DATASET_WINDOW < d->n ? first + DATASET_WINDOW : d->n;
     w->epoch = epoch;
     w->index = (int64_t)index;
-    rng_permutation(d->seed, RNG_ROWS, (uint32_t)epoch, (uint32_t)index, w->rows, (uint32_t)(d->starts[end] - d->starts[first]));
+    rng_permutation(d->seed, RNG_ROWS, (uint32_t)epoch, (uint32_t)index, w->rows,
+                    (uint32_t)(d->starts[end] - d->starts[first]));
     return w->rows;
 }
 
@@ -163,7 +170,8 @@ static void copy_row(const struct dataset *d, const struct place *p, struct batc
 {
     const struct shard *s = p->shard;
     if (d->dense_width)
-        memcpy(b->dense + i * d->dense_width, s->dense + p->row * d->dense_width, d->dense_width * sizeof *b->dense);
+        memcpy(b->dense + i * d->dense_width, s->dense + p->row * d->dense_width,
+               d->dense_width * sizeof *b->dense);
     if (d->cat_width)
         memcpy(b->cat + i * d->cat_width, s->cat + p->row * d->cat_width, d->cat_width * sizeof *b->cat);
     b->label[i] = s->label[p->row];

@@ -15,7 +15,8 @@ enum { DATASET_WINDOW = 4 };
 struct dataset; /* opaque */
 
 /* Shards must have these widths; training rows need labels. */
-int dataset_open(const char *dir, uint64_t seed, size_t dense_width, size_t cat_width, struct dataset **ret, struct err *err);
+int dataset_open(const char *dir, uint64_t seed, size_t dense_width, size_t cat_width, struct dataset **ret,
+                 struct err *err);
 struct dataset *dataset_free(struct dataset *d);
 int64_t dataset_rows(const struct dataset *d);
 /* Bytes held beside the mapped files. */

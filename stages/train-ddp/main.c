@@ -23,10 +23,11 @@ static const struct stage_output outputs[] = {{.name = "model", .type = "model"}
 static const struct stage stage = {
     .name = "train-ddp",
     .summary = "Train a network on features, data-parallel over workers.",
-    .description = "Reads train/ and validation/ of a features artifact, trains the network of the trainDdp config (logistic, mlp or dcnV2) and "
-                   "writes a model that can be served from its files alone.\n\n"
-                   "Each worker is one process; rank 0 publishes. Workers meet at MASTER_ADDR:MASTER_PORT with the rendezvous key of their attempt. "
-                   "State is saved in checkpoints as the config says and on SIGTERM; a killed run resumes from the newest one, bit for bit.",
+    .description =
+        "Reads train/ and validation/ of a features artifact, trains the network of the trainDdp config (logistic, mlp or dcnV2) and "
+        "writes a model that can be served from its files alone.\n\n"
+        "Each worker is one process; rank 0 publishes. Workers meet at MASTER_ADDR:MASTER_PORT with the rendezvous key of their attempt. "
+        "State is saved in checkpoints as the config says and on SIGTERM; a killed run resumes from the newest one, bit for bit.",
     .algorithm_version = ALGORITHM_TRAIN_DDP,
     .inputs = inputs,
     .outputs = outputs,

@@ -89,7 +89,8 @@ static double huber_of(double z, double y, double delta)
     return a <= delta ? 0.5 * a * a : delta * (a - 0.5 * delta);
 }
 
-static double mean_loss(row_loss *f, const float *scores, const float *labels, const float *weights, size_t n, double delta)
+static double mean_loss(row_loss *f, const float *scores, const float *labels, const float *weights, size_t n,
+                        double delta)
 {
     double sum = 0, weight = 0;
     for (size_t begin = 0; begin < n; begin += BLOCK) {

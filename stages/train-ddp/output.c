@@ -17,9 +17,11 @@
 enum { GOLDEN_BYTES = 16 * 1024 * 1024, CURVES_BYTES = 64 * 1024 * 1024, COPY_BYTES = 1 << 20 };
 
 /* A missing source is fine if it is optional. */
-static int copy_file(const char *from_dir, const char *to_dir, const char *name, bool optional, struct err *err)
+static int copy_file(const char *from_dir, const char *to_dir, const char *name, bool optional,
+                     struct err *err)
 {
-    _cleanup_free_ char *from = fs_join(from_dir, name), *to = fs_join(to_dir, name), *chunk = xmalloc(COPY_BYTES);
+    _cleanup_free_ char *from = fs_join(from_dir, name), *to = fs_join(to_dir, name),
+                        *chunk = xmalloc(COPY_BYTES);
     _cleanup_file_ FILE *in = fopen(from, "rbe");
     if (!in)
         return optional && errno == ENOENT ? 0 : err_errno(err, errno, "cannot open %s", from);
@@ -54,7 +56,8 @@ static cJSON *extra_document(const struct trainer *t)
         if (raw[i].serving_sql)
             json_add_string(serving, raw[i].name, raw[i].serving_sql);
     json_add(extra, "serving", serving);
-    const cJSON *newest = cJSON_GetObjectItemCaseSensitive(spec, "newestTrainTime"), *label = cJSON_GetObjectItemCaseSensitive(spec, "label");
+    const cJSON *newest = cJSON_GetObjectItemCaseSensitive(spec, "newestTrainTime"),
+                *label = cJSON_GetObjectItemCaseSensitive(spec, "label");
     if (newest)
         json_add(extra, "newestEventTime", cJSON_Duplicate(newest, true));
     if (label)
@@ -68,12 +71,15 @@ static int read_row(const cJSON *row, size_t width, const char *key, double *ret
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(row, key), *item;
     if ((size_t)cJSON_GetArraySize(list) != width)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "golden.json: expected %zu values of \"%s\" a row, found %d", width, key, cJSON_GetArraySize(list));
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                        "golden.json: expected %zu values of \"%s\" a row, found %d", width, key,
+                        cJSON_GetArraySize(list));
     size_t i = 0;
     cJSON_ArrayForEach(item, list)
     {
         if (!cJSON_IsNumber(item))
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "golden.json: \"%s\" holds something that is no number", key);
+            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                            "golden.json: \"%s\" holds something that is no number", key);
         ret[i++] = item->valuedouble;
     }
     return 0;
@@ -85,8 +91,13 @@ static int score_golden(const struct trainer *t, cJSON *rows, const char *dir, s
     _cleanup_model_ struct model *m = NULL;
     if (model_load(dir, &m, err) < 0)
         return err_wrap(err, "reading back the model");
-    size_t n = (size_t)cJSON_GetArraySize(rows), dense = t->net->dense_width, cat = t->net->cat_width, widest = dense > cat ? dense : cat;
-    struct featurebatch b = {.n = n, .dense_width = dense, .cat_width = cat, .capacity = n, .dense = xcalloc(n * dense + 1, sizeof(float)),
+    size_t n = (size_t)cJSON_GetArraySize(rows), dense = t->net->dense_width, cat = t->net->cat_width,
+           widest = dense > cat ? dense : cat;
+    struct featurebatch b = {.n = n,
+                             .dense_width = dense,
+                             .cat_width = cat,
+                             .capacity = n,
+                             .dense = xcalloc(n * dense + 1, sizeof(float)),
                              .cat = xcalloc(n * cat + 1, sizeof(int32_t))};
     float *scores = xcalloc(n + 1, sizeof *scores), *own = xcalloc(n + 1, sizeof *own);
     double *values = xcalloc(widest + 1, sizeof *values);
@@ -112,7 +123,9 @@ static int score_golden(const struct trainer *t, cJSON *rows, const char *dir, s
         r = t->backend->score(t->engine, &one, t->config.objective.loss.kind, &own[at], err);
     }
     if (r == 0 && strcmp(t->config.isa, "native") == 0 && memcmp(scores, own, n * sizeof *own) != 0)
-        r = err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "model", "the model read back from %s scores its golden rows otherwise than the trained one", dir);
+        r = err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "model",
+                     "the model read back from %s scores its golden rows otherwise than the trained one",
+                     dir);
     i = 0;
     if (r == 0)
         cJSON_ArrayForEach(row, rows) json_add_double(row, "score", (double)scores[i++]);
@@ -165,7 +178,10 @@ static void add_provenance(struct trainer *t)
     json_add_int(o, "samples", x->samples);
     json_add_double(o, "samplesPerSecond", seconds > 0 ? (double)x->samples / seconds : 0);
     json_add_double(o, "stepSamplesPerSecond",
-                    (double)x->samples * 1e6 / (double)(x->load_us + x->compute_us + x->exchange_us > 0 ? x->load_us + x->compute_us + x->exchange_us : 1));
+                    (double)x->samples * 1e6 /
+                        (double)(x->load_us + x->compute_us + x->exchange_us > 0
+                                     ? x->load_us + x->compute_us + x->exchange_us
+                                     : 1));
     json_add_double(o, "loadSeconds", (double)x->load_us / 1e6);
     json_add_double(o, "computeSeconds", (double)x->compute_us / 1e6);
     json_add_double(o, "exchangeSeconds", (double)x->exchange_us / 1e6);
@@ -205,8 +221,10 @@ int trainer_write_model(struct trainer *t, struct err *err)
         t->backend->write(t->engine, BACKEND_WEIGHTS, t->best);
     t->backend->read(t->engine, BACKEND_WEIGHTS, t->snapshot_weights);
     _cleanup_json_ cJSON *extra = extra_document(t);
-    if (copy_file(features, dir, "feature-spec.json", false, err) < 0 || copy_file(features, dir, "vocabularies.safetensors", true, err) < 0 ||
-        modelfile_write(dir, t->net, t->snapshot_weights, t->config.objective.loss.kind, extra, err) < 0 || write_golden(t, features, dir, err) < 0)
+    if (copy_file(features, dir, "feature-spec.json", false, err) < 0 ||
+        copy_file(features, dir, "vocabularies.safetensors", true, err) < 0 ||
+        modelfile_write(dir, t->net, t->snapshot_weights, t->config.objective.loss.kind, extra, err) < 0 ||
+        write_golden(t, features, dir, err) < 0)
         return -1;
     return write_curves(t, dir, err);
 }

@@ -11,7 +11,13 @@
 #include "stages/model/modelfile.h"
 #include "stages/train-ddp/trainer.h"
 
-enum { CURVE_POINTS = 1000, VALIDATIONS_MAX = 10000, MESSAGE_ALIGN = 64, OVERHEAD_BYTES = 64 << 20, SUM_SPACE = 3 << 20 };
+enum {
+    CURVE_POINTS = 1000,
+    VALIDATIONS_MAX = 10000,
+    MESSAGE_ALIGN = 64,
+    OVERHEAD_BYTES = 64 << 20,
+    SUM_SPACE = 3 << 20
+};
 
 /* Inputs may be symbolic links into a local store. */
 static bool has_files(const char *dir)
@@ -37,9 +43,13 @@ static int open_data(struct trainer *t, const char *features, struct err *err)
         return err_wrap(err, "validation rows");
     t->n_validation = some ? (size_t)dataset_rows(t->validation) : 0;
     if (t->n_validation == 0 && t->config.early_stopping)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "earlyStopping needs validation rows, and the features have none: set featurize.split.validation");
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "config",
+            "earlyStopping needs validation rows, and the features have none: set featurize.split.validation");
     if (t->n_validation > UINT32_MAX)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "validation split of %zu rows: at most %u are supported", t->n_validation, UINT32_MAX);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                        "validation split of %zu rows: at most %u are supported", t->n_validation,
+                        UINT32_MAX);
     return 0;
 }
 
@@ -53,12 +63,14 @@ static int plan_steps(struct trainer *t, struct err *err)
     t->curve_interval = (t->total_steps + CURVE_POINTS - 1) / CURVE_POINTS;
     int64_t every = c->validate_every ? c->validate_every : c->validate_epochs * t->steps_per_epoch;
     if (t->n_validation && t->total_steps / every > VALIDATIONS_MAX)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "validation.every gives %lld validations in %lld steps: at most %d are supported",
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "validation.every gives %lld validations in %lld steps: at most %d are supported",
                         (long long)(t->total_steps / every), (long long)t->total_steps, VALIDATIONS_MAX);
     t->max_rows = (size_t)((c->global_batch + t->world->size - 1) / t->world->size);
     if (t->world->size > c->global_batch)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%d workers share batches of %lld rows: expected at least one row each", t->world->size,
-                        (long long)c->global_batch);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "%d workers share batches of %lld rows: expected at least one row each",
+                        t->world->size, (long long)c->global_batch);
     return 0;
 }
 
@@ -85,16 +97,18 @@ static int check_memory(const struct trainer *t, const struct backend_options *o
     size_t weights = t->net->n_total * sizeof(float), moments = 2 * weights, size = (size_t)t->world->size;
     size_t engine = t->backend->memory(t->net, o);
     size_t copies = weights * (t->config.early_stopping ? 3 : 1) + moments;
-    size_t rows = t->max_rows * (t->net->dense_width + t->net->cat_width + 2) * 4 + t->n_validation * (3 * 4 + 16);
+    size_t rows =
+        t->max_rows * (t->net->dense_width + t->net->cat_width + 2) * 4 + t->n_validation * (3 * 4 + 16);
     size_t exchange = t->message_max * (size + 1) + SUM_SPACE;
     size_t bytes = engine + copies + rows + exchange + dataset_memory(t->train) + OVERHEAD_BYTES;
     int64_t most = stage_memory_max(t->run);
     if (most <= 0 || bytes <= (size_t)most)
         return 0;
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "memory",
-                    "training needs about %zu MiB a worker (network and optimiser %zu, copies for checkpoints %zu, rows %zu, exchange %zu), the step may use %lld MiB: raise "
-                    "resources.memory, or lower batch.global or the embeddings' widths",
-                    bytes >> 20, engine >> 20, copies >> 20, rows >> 20, exchange >> 20, (long long)(most >> 20));
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_CONFIG, "memory",
+        "training needs about %zu MiB a worker (network and optimiser %zu, copies for checkpoints %zu, rows %zu, exchange %zu), the step may use %lld MiB: raise "
+        "resources.memory, or lower batch.global or the embeddings' widths",
+        bytes >> 20, engine >> 20, copies >> 20, rows >> 20, exchange >> 20, (long long)(most >> 20));
 }
 
 static float *floats(size_t n)
@@ -105,7 +119,9 @@ static float *floats(size_t n)
 static void allocate(struct trainer *t)
 {
     size_t cats = t->net->cat_width, size = (size_t)t->world->size;
-    t->batch = (struct batch_rows){.dense = floats(t->max_rows * t->net->dense_width), .label = floats(t->max_rows), .weight = floats(t->max_rows),
+    t->batch = (struct batch_rows){.dense = floats(t->max_rows * t->net->dense_width),
+                                   .label = floats(t->max_rows),
+                                   .weight = floats(t->max_rows),
                                    .cat = xcalloc(t->max_rows * cats + 1, sizeof(int32_t))};
     t->message = xcalloc(1, t->message_max);
     t->messages = xcalloc(size, sizeof *t->messages);
@@ -160,7 +176,9 @@ int trainer_setup(struct trainer *t, struct stage_run *run, struct err *err)
     if (train_config_decode(stage_config(run), &t->config, err) < 0)
         return -1;
     if (device && strcmp(device, "cuda") == 0)
-        return err_fail(err, ERR_TERMINAL, EXITCODE_UNAVAILABLE, "device", "device cuda: this train-ddp has no CUDA back end; set trainDdp.device: cpu or resources.gpu: 0");
+        return err_fail(
+            err, ERR_TERMINAL, EXITCODE_UNAVAILABLE, "device",
+            "device cuda: this train-ddp has no CUDA back end; set trainDdp.device: cpu or resources.gpu: 0");
     if (featurespec_load(features, &t->spec, err) < 0)
         return -1;
     struct network_inputs_of_spec inputs;
@@ -171,8 +189,12 @@ int trainer_setup(struct trainer *t, struct stage_run *run, struct err *err)
         return -1;
     t->message_max = largest_message(t);
     int threads = stage_threads(run);
-    struct backend_options o = {.isa = t->config.isa, .threads = threads > 0 ? threads : 1, .max_rows = t->max_rows, .training = true,
-                                .objective = &t->config.objective, .seed = t->config.seed};
+    struct backend_options o = {.isa = t->config.isa,
+                                .threads = threads > 0 ? threads : 1,
+                                .max_rows = t->max_rows,
+                                .training = true,
+                                .objective = &t->config.objective,
+                                .seed = t->config.seed};
     if (check_memory(t, &o, err) < 0 || t->backend->open(t->net, &o, &t->engine, err) < 0)
         return -1;
     allocate(t);
@@ -193,8 +215,10 @@ void trainer_release(struct trainer *t)
     dataset_free(t->validation);
     network_free(t->net);
     featurespec_free(t->spec);
-    void *const owned[] = {t->batch.dense, t->batch.label, t->batch.weight, t->batch.cat, t->message, t->messages, t->message_lens, t->tables, t->snapshot_weights,
-                           t->snapshot_optimizer, t->snapshot_best, t->best, t->scores, t->labels, t->weights};
+    void *const owned[] =
+        {t->batch.dense,   t->batch.label,  t->batch.weight, t->batch.cat,        t->message,
+         t->messages,      t->message_lens, t->tables,       t->snapshot_weights, t->snapshot_optimizer,
+         t->snapshot_best, t->best,         t->scores,       t->labels,           t->weights};
     for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
         free(owned[i]);
     progress_state_release(&t->state);

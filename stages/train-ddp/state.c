@@ -17,7 +17,9 @@ enum { STATE_BYTES = 64 * 1024 * 1024, HEARTBEAT_MS = 500 };
 
 void progress_state_init(struct progress_state *s)
 {
-    *s = (struct progress_state){.train_curve = json_array(), .validation_curve = json_array(), .validated_step = -1};
+    *s = (struct progress_state){.train_curve = json_array(),
+                                 .validation_curve = json_array(),
+                                 .validated_step = -1};
     for (int m = 0; m < METRICS; m++)
         s->metrics[m] = s->best_metrics[m] = (double)NAN;
 }
@@ -74,13 +76,20 @@ static int state_parse(const char *text, struct progress_state *s, struct err *e
 {
     _cleanup_json_ cJSON *o = NULL;
     const cJSON *metrics, *best, *train, *validation;
-    if (json_parse(text, strlen(text), STATE_BYTES, &o, err) < 0 || json_get_int(o, NULL, "step", &s->step, err) < 0 ||
-        json_get_bool(o, NULL, "stopped", &s->stopped, err) < 0 || json_get_int(o, NULL, "waited", &s->waited, err) < 0 ||
-        json_get_double(o, NULL, "best", &s->best, err) < 0 || json_get_int(o, NULL, "bestStep", &s->best_step, err) < 0 ||
-        json_get_int(o, NULL, "validatedStep", &s->validated_step, err) < 0 || json_get_object(o, NULL, "metrics", &metrics, err) < 0 ||
-        json_get_object(o, NULL, "bestMetrics", &best, err) < 0 || json_get_double(o, NULL, "lossSum", &s->loss_sum, err) < 0 ||
-        json_get_double(o, NULL, "weightSum", &s->weight_sum, err) < 0 || json_get_double(o, NULL, "normSum", &s->norm_sum, err) < 0 ||
-        json_get_int(o, NULL, "normCount", &s->norm_count, err) < 0 || json_get_array(o, NULL, "trainCurve", &train, err) < 0 ||
+    if (json_parse(text, strlen(text), STATE_BYTES, &o, err) < 0 ||
+        json_get_int(o, NULL, "step", &s->step, err) < 0 ||
+        json_get_bool(o, NULL, "stopped", &s->stopped, err) < 0 ||
+        json_get_int(o, NULL, "waited", &s->waited, err) < 0 ||
+        json_get_double(o, NULL, "best", &s->best, err) < 0 ||
+        json_get_int(o, NULL, "bestStep", &s->best_step, err) < 0 ||
+        json_get_int(o, NULL, "validatedStep", &s->validated_step, err) < 0 ||
+        json_get_object(o, NULL, "metrics", &metrics, err) < 0 ||
+        json_get_object(o, NULL, "bestMetrics", &best, err) < 0 ||
+        json_get_double(o, NULL, "lossSum", &s->loss_sum, err) < 0 ||
+        json_get_double(o, NULL, "weightSum", &s->weight_sum, err) < 0 ||
+        json_get_double(o, NULL, "normSum", &s->norm_sum, err) < 0 ||
+        json_get_int(o, NULL, "normCount", &s->norm_count, err) < 0 ||
+        json_get_array(o, NULL, "trainCurve", &train, err) < 0 ||
         json_get_array(o, NULL, "validationCurve", &validation, err) < 0)
         return err_wrap(err, "state.json of the checkpoint");
     read_metrics(metrics, s->metrics);
@@ -143,7 +152,8 @@ static int spread(struct trainer *t, struct checkpoint_data *d, struct err *err)
         collective_broadcast(t->collective, d->weights, d->n_weights * sizeof(float), 0, err) < 0 ||
         collective_broadcast(t->collective, d->optimizer, d->n_optimizer * sizeof(float), 0, err) < 0)
         return -1;
-    if (head[1] && t->best && collective_broadcast(t->collective, t->best, d->n_weights * sizeof(float), 0, err) < 0)
+    if (head[1] && t->best &&
+        collective_broadcast(t->collective, t->best, d->n_weights * sizeof(float), 0, err) < 0)
         return -1;
     t->backend->write(t->engine, BACKEND_WEIGHTS, d->weights);
     t->backend->write(t->engine, BACKEND_OPTIMIZER, d->optimizer);
@@ -152,8 +162,12 @@ static int spread(struct trainer *t, struct checkpoint_data *d, struct err *err)
 
 int trainer_restore(struct trainer *t, struct err *err)
 {
-    struct restore r = {.t = t, .data = {.weights = t->snapshot_weights, .n_weights = t->net->n_total, .optimizer = t->snapshot_optimizer, .n_optimizer = t->n_optimizer,
-                                         .best = t->best}};
+    struct restore r = {.t = t,
+                        .data = {.weights = t->snapshot_weights,
+                                 .n_weights = t->net->n_total,
+                                 .optimizer = t->snapshot_optimizer,
+                                 .n_optimizer = t->n_optimizer,
+                                 .best = t->best}};
     pthread_t thread;
     bool started = false;
     if (t->world->rank == 0) {
@@ -170,14 +184,16 @@ int trainer_restore(struct trainer *t, struct err *err)
         if (t->world->rank == 0)
             *err = r.err;
         else
-            (void)err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost", "rank 0 could not read the checkpoints");
+            (void)err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+                           "rank 0 could not read the checkpoints");
         result = -1;
     }
     if (result == 0 && outcome == 1)
         result = spread(t, &r.data, err);
     free(r.data.text);
     if (result == 0 && outcome == 1 && t->world->rank == 0)
-        log_info("resumed from a checkpoint", "step", LOG_INT(t->state.step), "of", LOG_INT(t->total_steps), NULL);
+        log_info("resumed from a checkpoint", "step", LOG_INT(t->state.step), "of", LOG_INT(t->total_steps),
+                 NULL);
     return result;
 }
 
@@ -186,13 +202,15 @@ int trainer_restore(struct trainer *t, struct err *err)
 int trainer_compare_replicas(struct trainer *t, struct err *err)
 {
     uint64_t hash = t->backend->hash(t->engine, (uint64_t)t->state.step);
-    if (collective_exchange(t->collective, &hash, sizeof hash, sizeof hash, t->messages, t->message_lens, err) < 0)
+    if (collective_exchange(t->collective, &hash, sizeof hash, sizeof hash, t->messages, t->message_lens,
+                            err) < 0)
         return err_wrap(err, "comparing replicas");
     for (int r = 0; r < t->world->size; r++)
         if (t->message_lens[r] != sizeof hash || memcmp(t->messages[r], t->messages[0], sizeof hash) != 0)
-            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "replicas-differ",
-                            "after step %lld the weights of rank %d differ from those of rank 0: memory or network of a worker is faulty; the newest checkpoint is sound",
-                            (long long)t->state.step, r);
+            return err_fail(
+                err, ERR_TERMINAL, EXITCODE_SOFTWARE, "replicas-differ",
+                "after step %lld the weights of rank %d differ from those of rank 0: memory or network of a worker is faulty; the newest checkpoint is sound",
+                (long long)t->state.step, r);
     return 0;
 }
 
@@ -226,8 +244,13 @@ int trainer_checkpoint(struct trainer *t, struct err *err)
         return 0;
     if (trainer_await_uploads(t, err) < 0)
         return -1;
-    struct checkpoint_data d = {.step = t->state.step, .weights = t->snapshot_weights, .n_weights = t->net->n_total, .optimizer = t->snapshot_optimizer,
-                                .n_optimizer = t->n_optimizer, .best = t->snapshot_best, .has_best = t->best && t->state.best_step};
+    struct checkpoint_data d = {.step = t->state.step,
+                                .weights = t->snapshot_weights,
+                                .n_weights = t->net->n_total,
+                                .optimizer = t->snapshot_optimizer,
+                                .n_optimizer = t->n_optimizer,
+                                .best = t->snapshot_best,
+                                .has_best = t->best && t->state.best_step};
     t->backend->read(t->engine, BACKEND_WEIGHTS, t->snapshot_weights);
     t->backend->read(t->engine, BACKEND_OPTIMIZER, t->snapshot_optimizer);
     if (d.has_best)

@@ -60,7 +60,8 @@ static size_t pack_message(struct trainer *t, uint32_t flags, const struct train
 }
 
 /* Views into a message; false if it does not add up. */
-static bool unpack_message(const struct trainer *t, const char *message, size_t len, struct header *ret, struct sparse_rows *ret_tables)
+static bool unpack_message(const struct trainer *t, const char *message, size_t len, struct header *ret,
+                           struct sparse_rows *ret_tables)
 {
     size_t cats = t->net->cat_width, at = aligned(sizeof *ret + cats * sizeof(uint32_t));
     if (len < at)
@@ -71,17 +72,21 @@ static bool unpack_message(const struct trainer *t, const char *message, size_t 
     for (size_t i = 0; i < cats; i++) {
         uint32_t n;
         memcpy(&n, message + sizeof *ret + i * sizeof n, sizeof n);
-        size_t rows = aligned(n * sizeof(int32_t)), values = aligned(n * t->net->tables[i].width * sizeof(float));
+        size_t rows = aligned(n * sizeof(int32_t)),
+               values = aligned(n * t->net->tables[i].width * sizeof(float));
         if (n > t->net->tables[i].rows || len - at < rows || len - at - rows < values)
             return false;
-        ret_tables[i] = (struct sparse_rows){.n = n, .rows = (const int32_t *)(const void *)(message + at), .values = (const float *)(const void *)(message + at + rows)};
+        ret_tables[i] = (struct sparse_rows){.n = n,
+                                             .rows = (const int32_t *)(const void *)(message + at),
+                                             .values = (const float *)(const void *)(message + at + rows)};
         at += rows + values;
     }
     return at == len;
 }
 
 /* Everybody's flags, sums and rows. Alone, the engine's own rows are used in place. */
-static int exchange(struct trainer *t, uint32_t flags, const struct train_sums *sums, struct header *ret_all, struct err *err)
+static int exchange(struct trainer *t, uint32_t flags, const struct train_sums *sums, struct header *ret_all,
+                    struct err *err)
 {
     *ret_all = (struct header){0};
     if (t->world->size == 1) {
@@ -92,12 +97,16 @@ static int exchange(struct trainer *t, uint32_t flags, const struct train_sums *
         return 0;
     }
     size_t len = pack_message(t, flags, sums);
-    if (collective_exchange(t->collective, t->message, len, t->message_max, t->messages, t->message_lens, err) < 0)
+    if (collective_exchange(t->collective, t->message, len, t->message_max, t->messages, t->message_lens,
+                            err) < 0)
         return -1;
     for (int r = 0; r < t->world->size; r++) {
         struct header h;
-        if (!unpack_message(t, t->messages[r], t->message_lens[r], &h, t->tables + (size_t)r * t->net->cat_width))
-            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "collective", "rank %d sent table rows of step %lld that do not add up", r, (long long)t->state.step);
+        if (!unpack_message(t, t->messages[r], t->message_lens[r], &h,
+                            t->tables + (size_t)r * t->net->cat_width))
+            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "collective",
+                            "rank %d sent table rows of step %lld that do not add up", r,
+                            (long long)t->state.step);
         ret_all->flags |= h.flags;
         ret_all->loss += h.loss;
         ret_all->weight += h.weight;
@@ -109,12 +118,19 @@ static int exchange(struct trainer *t, uint32_t flags, const struct train_sums *
 
 static void fill(struct trainer *t, struct batch *ret)
 {
-    int64_t epoch = t->state.step / t->steps_per_epoch, begin = t->state.step % t->steps_per_epoch * t->config.global_batch;
-    int64_t n = t->rows - begin < t->config.global_batch ? t->rows - begin : t->config.global_batch, first, end;
+    int64_t epoch = t->state.step / t->steps_per_epoch,
+            begin = t->state.step % t->steps_per_epoch * t->config.global_batch;
+    int64_t n = t->rows - begin < t->config.global_batch ? t->rows - begin : t->config.global_batch, first,
+            end;
     trainer_share(n, t->world->rank, t->world->size, &first, &end);
     t->batch.n = (size_t)(end - first);
     dataset_fill(t->train, epoch, begin + first, &t->batch);
-    *ret = (struct batch){.n = t->batch.n, .dense = t->batch.dense, .cat = t->batch.cat, .label = t->batch.label, .weight = t->batch.weight, .step = t->state.step,
+    *ret = (struct batch){.n = t->batch.n,
+                          .dense = t->batch.dense,
+                          .cat = t->batch.cat,
+                          .label = t->batch.label,
+                          .weight = t->batch.weight,
+                          .step = t->state.step,
                           .first_row = first};
     t->times.samples += n;
 }
@@ -157,8 +173,12 @@ int trainer_step(struct trainer *t, uint32_t flags, uint32_t *ret_flags, struct 
         return err_wrap(err, "step %lld", (long long)t->state.step);
     int64_t exchanged = trainer_now_us();
     if (all.weight > 0) { /* a batch whose weights are all 0 moves nothing */
-        struct apply a = {.weight = all.weight, .lr_factor = schedule_factor(&t->config.objective.schedule, t->state.step, t->total_steps), .step = t->state.step,
-                          .workers = (size_t)t->world->size, .tables = t->tables};
+        struct apply a = {.weight = all.weight,
+                          .lr_factor =
+                              schedule_factor(&t->config.objective.schedule, t->state.step, t->total_steps),
+                          .step = t->state.step,
+                          .workers = (size_t)t->world->size,
+                          .tables = t->tables};
         double norm;
         if (t->backend->apply(t->engine, &a, &norm, err) < 0)
             return -1;

@@ -60,8 +60,15 @@ int trainer_join(struct trainer *t, struct err *err)
     char host[64] = "", identity[128];
     (void)gethostname(host, sizeof host - 1);
     (void)snprintf(identity, sizeof identity, "%.48s/%ld", host, (long)getpid());
-    struct collective_options o = {.rank = w->rank, .size = w->size, .master_addr = w->master_addr, .master_port = w->master_port, .advertise_addr = w->advertise_addr,
-                                   .run_uid = w->run_uid, .attempt = stage_attempt(t->run), .identity = identity, .key = w->rendezvous_key,
+    struct collective_options o = {.rank = w->rank,
+                                   .size = w->size,
+                                   .master_addr = w->master_addr,
+                                   .master_port = w->master_port,
+                                   .advertise_addr = w->advertise_addr,
+                                   .run_uid = w->run_uid,
+                                   .attempt = stage_attempt(t->run),
+                                   .identity = identity,
+                                   .key = w->rendezvous_key,
                                    .timeout_ms = t->config.collective_timeout_ms};
     if (collective_open(&o, &t->collective, err) < 0)
         return -1;
@@ -106,12 +113,13 @@ void trainer_report(struct trainer *t, bool now, const char *message)
     if (t->world->rank != 0 || (!now && at - x->reported_us < REPORT_US))
         return;
     if (x->reported_us && at > x->reported_us && x->samples > x->reported_samples)
-        x->samples_per_second = (double)(x->samples - x->reported_samples) * 1e6 / (double)(at - x->reported_us);
+        x->samples_per_second =
+            (double)(x->samples - x->reported_samples) * 1e6 / (double)(at - x->reported_us);
     _cleanup_json_ cJSON *m = json_object();
     add_metrics(t, m);
     char text[128];
-    (void)snprintf(text, sizeof text, "%s: step %lld of %lld, loss %.4f, %.0f samples/s", message, (long long)t->state.step, (long long)t->total_steps, t->last_loss,
-                   x->samples_per_second);
+    (void)snprintf(text, sizeof text, "%s: step %lld of %lld, loss %.4f, %.0f samples/s", message,
+                   (long long)t->state.step, (long long)t->total_steps, t->last_loss, x->samples_per_second);
     stage_progress(t->run, (double)t->state.step / (double)t->total_steps, text, m);
     x->reported_us = at;
     x->reported_samples = x->samples;
@@ -144,8 +152,10 @@ static void log_validation(const struct trainer *t)
 {
     if (t->world->rank != 0 || t->state.validated_step != t->state.step)
         return;
-    log_info("validated", "step", LOG_INT(t->state.step), "epoch", LOG_DBL((double)t->state.step / (double)t->steps_per_epoch), "loss",
-             LOG_DBL(t->state.metrics[METRIC_LOSS]), "auc", LOG_DBL(t->state.metrics[METRIC_AUC]), "train_loss", LOG_DBL(t->last_loss), NULL);
+    log_info("validated", "step", LOG_INT(t->state.step), "epoch",
+             LOG_DBL((double)t->state.step / (double)t->steps_per_epoch), "loss",
+             LOG_DBL(t->state.metrics[METRIC_LOSS]), "auc", LOG_DBL(t->state.metrics[METRIC_AUC]),
+             "train_loss", LOG_DBL(t->last_loss), NULL);
 }
 
 /* After the flags of a step are known. *ret_stop: end now, for someone was asked to. */
@@ -162,10 +172,13 @@ int trainer_run(struct trainer *t, struct err *err)
 {
     t->times.started_us = t->times.reported_us = t->times.last_checkpoint_us = trainer_now_us();
     if (t->world->rank == 0)
-        log_info("training", "rows", LOG_INT(t->rows), "validation_rows", LOG_INT((int64_t)t->n_validation), "steps", LOG_INT(t->total_steps), "workers",
-                 LOG_INT(t->world->size), "parameters", LOG_INT((int64_t)t->net->n_total), "level", t->backend->level(t->engine), NULL);
+        log_info("training", "rows", LOG_INT(t->rows), "validation_rows", LOG_INT((int64_t)t->n_validation),
+                 "steps", LOG_INT(t->total_steps), "workers", LOG_INT(t->world->size), "parameters",
+                 LOG_INT((int64_t)t->net->n_total), "level", t->backend->level(t->engine), NULL);
     while (t->state.step < t->total_steps && !t->state.stopped) {
-        uint32_t flags = (stage_stopping(t->run) ? FLAG_STOP : 0U) | (checkpoint_due(t) ? FLAG_CHECKPOINT : 0U), all;
+        uint32_t flags =
+                     (stage_stopping(t->run) ? FLAG_STOP : 0U) | (checkpoint_due(t) ? FLAG_CHECKPOINT : 0U),
+                 all;
         bool stop;
         failpoint("train.step");
         if (trainer_step(t, flags, &all, err) < 0)

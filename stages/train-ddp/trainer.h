@@ -23,11 +23,11 @@ enum { FLAG_STOP = 1, FLAG_CHECKPOINT = 2 };
 
 /* What a checkpoint must bring back beside the arrays, bit for bit. */
 struct progress_state {
-    int64_t step; /* completed */
-    bool stopped; /* early */
-    int64_t waited;       /* validations without progress */
-    double best;          /* value of the stop metric */
-    int64_t best_step;    /* 0: none */
+    int64_t step;            /* completed */
+    bool stopped;            /* early */
+    int64_t waited;          /* validations without progress */
+    double best;             /* value of the stop metric */
+    int64_t best_step;       /* 0: none */
     double metrics[METRICS]; /* of the last validation, NaN: undefined */
     double best_metrics[METRICS];
     int64_t validated_step;

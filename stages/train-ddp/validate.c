@@ -12,8 +12,13 @@ static int score_slice(struct trainer *t, struct err *err)
         struct batch_rows b = t->batch;
         b.n = t->n_slice - at < t->max_rows ? t->n_slice - at : t->max_rows;
         dataset_fill_in_order(t->validation, (int64_t)(t->slice_begin + at), &b);
-        struct batch in = {.n = b.n, .dense = b.dense, .cat = b.cat, .step = t->state.step, .first_row = (int64_t)(t->slice_begin + at)};
-        if (t->backend->score(t->engine, &in, t->config.objective.loss.kind, t->scores + t->slice_begin + at, err) < 0)
+        struct batch in = {.n = b.n,
+                           .dense = b.dense,
+                           .cat = b.cat,
+                           .step = t->state.step,
+                           .first_row = (int64_t)(t->slice_begin + at)};
+        if (t->backend->score(t->engine, &in, t->config.objective.loss.kind, t->scores + t->slice_begin + at,
+                              err) < 0)
             return err_wrap(err, "validation rows");
     }
     return 0;
@@ -24,13 +29,15 @@ static int gather_scores(struct trainer *t, struct err *err)
     if (t->world->size == 1)
         return 0;
     size_t max = (t->n_validation / (size_t)t->world->size + 1) * sizeof(float);
-    if (collective_exchange(t->collective, t->scores + t->slice_begin, t->n_slice * sizeof(float), max, t->messages, t->message_lens, err) < 0)
+    if (collective_exchange(t->collective, t->scores + t->slice_begin, t->n_slice * sizeof(float), max,
+                            t->messages, t->message_lens, err) < 0)
         return err_wrap(err, "validation");
     for (int r = 0; r < t->world->size; r++) {
         int64_t begin, end;
         trainer_share((int64_t)t->n_validation, r, t->world->size, &begin, &end);
         if (t->message_lens[r] != (size_t)(end - begin) * sizeof(float))
-            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "collective", "rank %d sent %zu bytes of scores, expected %lld rows", r, t->message_lens[r],
+            return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "collective",
+                            "rank %d sent %zu bytes of scores, expected %lld rows", r, t->message_lens[r],
                             (long long)(end - begin));
         if (r != t->world->rank && end > begin)
             memcpy(t->scores + begin, t->messages[r], t->message_lens[r]);
@@ -45,7 +52,8 @@ static void measure(struct trainer *t)
         double v = (double)NAN;
         if (t->config.measure[m] && m == METRIC_AUC)
             v = metrics_auc(t->scores, t->labels, t->weights, t->n_validation);
-        else if (t->config.measure[m] && (m == METRIC_LOGLOSS || (m == METRIC_LOSS && loss->kind == LOSS_BCE)))
+        else if (t->config.measure[m] &&
+                 (m == METRIC_LOGLOSS || (m == METRIC_LOSS && loss->kind == LOSS_BCE)))
             v = metrics_logloss(t->scores, t->labels, t->weights, t->n_validation);
         else if (t->config.measure[m] && m == METRIC_LOSS && loss->kind == LOSS_HUBER)
             v = metrics_huber(t->scores, t->labels, t->weights, t->n_validation, loss->delta);
@@ -62,9 +70,13 @@ static int consider_stopping(struct trainer *t, struct err *err)
         return 0;
     double v = s->metrics[t->config.stop_metric];
     if (!isfinite(v))
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "earlyStopping.metric %s is undefined on the validation split after step %lld%s",
-                        train_metric_name(t->config.stop_metric), (long long)s->step, t->config.stop_metric == METRIC_AUC ? ": its labels are all of one class" : "");
-    bool better = !s->best_step || (train_metric_rises(t->config.stop_metric) ? v > s->best + t->config.min_delta : v < s->best - t->config.min_delta);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                        "earlyStopping.metric %s is undefined on the validation split after step %lld%s",
+                        train_metric_name(t->config.stop_metric), (long long)s->step,
+                        t->config.stop_metric == METRIC_AUC ? ": its labels are all of one class" : "");
+    bool better =
+        !s->best_step || (train_metric_rises(t->config.stop_metric) ? v > s->best + t->config.min_delta
+                                                                    : v < s->best - t->config.min_delta);
     if (better) {
         s->best = v;
         s->best_step = s->step;

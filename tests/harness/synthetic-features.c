@@ -41,21 +41,26 @@ static double uniform(uint64_t seed, uint64_t what, uint64_t index)
 
 static struct row make_row(uint64_t seed, uint64_t index)
 {
-    uint64_t item = (uint64_t)(uniform(seed, 1, index) * uniform(seed, 2, index) * ITEMS), group = (uint64_t)(uniform(seed, 3, index) * GROUPS),
+    uint64_t item = (uint64_t)(uniform(seed, 1, index) * uniform(seed, 2, index) * ITEMS),
+             group = (uint64_t)(uniform(seed, 3, index) * GROUPS),
              bucket = (uint64_t)(uniform(seed, 4, index) * BUCKETS);
     double price = 2 * uniform(seed, 5, index) - 1;
-    double logit = -0.5 + 2 * (uniform(seed, 6, item) - 0.5) + 3 * (uniform(seed, 7, group * BUCKETS + bucket) - 0.5) + 0.6 * price;
-    struct row r = {.dense = {(float)price, 0}, .cat = {(int32_t)item + 2, (int32_t)group + 2, (int32_t)bucket + 2}};
+    double logit = -0.5 + 2 * (uniform(seed, 6, item) - 0.5) +
+                   3 * (uniform(seed, 7, group * BUCKETS + bucket) - 0.5) + 0.6 * price;
+    struct row r = {.dense = {(float)price, 0},
+                    .cat = {(int32_t)item + 2, (int32_t)group + 2, (int32_t)bucket + 2}};
     r.label = uniform(seed, 8, index) < 1 / (1 + exp(-logit)) ? 1 : 0;
     return r;
 }
 
-static int write_split(const char *dir, const char *split, uint64_t seed, uint64_t first, int64_t rows, int64_t per_shard, bool broken, struct err *err)
+static int write_split(const char *dir, const char *split, uint64_t seed, uint64_t first, int64_t rows,
+                       int64_t per_shard, bool broken, struct err *err)
 {
     _cleanup_free_ char *folder = fs_join(dir, split);
     if (fs_mkdir_p(folder, err) < 0)
         return -1;
-    float *dense = xcalloc((size_t)per_shard * DENSE, sizeof *dense), *label = xcalloc((size_t)per_shard, sizeof *label);
+    float *dense = xcalloc((size_t)per_shard * DENSE, sizeof *dense),
+          *label = xcalloc((size_t)per_shard, sizeof *label);
     int32_t *cat = xcalloc((size_t)per_shard * CATS, sizeof *cat);
     int64_t *key = xcalloc((size_t)per_shard, sizeof *key);
     int r = 0;
@@ -68,7 +73,14 @@ static int write_split(const char *dir, const char *split, uint64_t seed, uint64
             label[i] = broken && at + i == 7 ? 3 : x.label;
             key[i] = (int64_t)first + at + i;
         }
-        struct shard s = {.n = (size_t)n, .dense_width = DENSE, .cat_width = CATS, .label_width = 1, .dense = dense, .cat = cat, .label = label, .row_key = key};
+        struct shard s = {.n = (size_t)n,
+                          .dense_width = DENSE,
+                          .cat_width = CATS,
+                          .label_width = 1,
+                          .dense = dense,
+                          .cat = cat,
+                          .label = label,
+                          .row_key = key};
         _cleanup_free_ char *name = xasprintf("%05" PRId64 ".safetensors", k), *path = fs_join(folder, name);
         r = shard_write(path, &s, err);
     }
@@ -81,13 +93,18 @@ static int write_split(const char *dir, const char *split, uint64_t seed, uint64
 
 static int write_documents(const char *dir, uint64_t seed, struct err *err)
 {
-    _cleanup_free_ char *spec_path = fs_join(dir, "feature-spec.json"), *golden_path = fs_join(dir, "golden.json");
+    _cleanup_free_ char *spec_path = fs_join(dir, "feature-spec.json"),
+                        *golden_path = fs_join(dir, "golden.json");
     _cleanup_buf_ struct buf b = BUF_INIT(1 << 20);
     (void)buf_adds(&b, "{\"version\":1,\"rows\":[");
     for (uint64_t i = 0; i < GOLDEN; i++) {
         struct row r = make_row(seed, 1000000000 + i);
-        (void)buf_addf(&b, "%s{\"row_key\":\"%" PRIu64 "\",\"raw\":{\"price\":%.9g,\"item\":\"%d\",\"segment\":\"%d\",\"bucket\":\"%d\"},\"dense\":[%.9g,0],\"cat\":[%d,%d,%d]}",
-                       i ? "," : "", i, (double)r.dense[0], r.cat[0] - 2, r.cat[1] - 2, r.cat[2] - 2, (double)r.dense[0], r.cat[0], r.cat[1], r.cat[2]);
+        (void)buf_addf(
+            &b,
+            "%s{\"row_key\":\"%" PRIu64
+            "\",\"raw\":{\"price\":%.9g,\"item\":\"%d\",\"segment\":\"%d\",\"bucket\":\"%d\"},\"dense\":[%.9g,0],\"cat\":[%d,%d,%d]}",
+            i ? "," : "", i, (double)r.dense[0], r.cat[0] - 2, r.cat[1] - 2, r.cat[2] - 2, (double)r.dense[0],
+            r.cat[0], r.cat[1], r.cat[2]);
     }
     (void)buf_adds(&b, "]}");
     if (buf_check(&b, "golden.json", err) < 0 || fs_write_atomic(golden_path, b.data, b.len, err) < 0)
@@ -100,13 +117,17 @@ int main(int argc, char **argv)
     struct err err = ERR_INIT;
     int64_t n[4];
     if (argc < 6)
-        return fprintf(stderr, "usage: %s DIR TRAIN_ROWS VALIDATION_ROWS SHARD_ROWS SEED [broken]\n", argv[0]), 64;
+        return fprintf(stderr, "usage: %s DIR TRAIN_ROWS VALIDATION_ROWS SHARD_ROWS SEED [broken]\n",
+                       argv[0]),
+               64;
     for (int i = 0; i < 4; i++)
         if (text_parse_int(argv[2 + i], &n[i], &err) < 0 || n[i] < 0)
             return fprintf(stderr, "%s: expected a number, found %s\n", argv[0], argv[2 + i]), 64;
     uint64_t seed = (uint64_t)n[3];
-    if (n[2] < 1 || n[2] > SHARD_ROWS || write_split(argv[1], "train", seed, 0, n[0], n[2], argc > 6, &err) < 0 ||
-        write_split(argv[1], "validation", seed, 500000000, n[1], n[2], false, &err) < 0 || write_documents(argv[1], seed, &err) < 0)
+    if (n[2] < 1 || n[2] > SHARD_ROWS ||
+        write_split(argv[1], "train", seed, 0, n[0], n[2], argc > 6, &err) < 0 ||
+        write_split(argv[1], "validation", seed, 500000000, n[1], n[2], false, &err) < 0 ||
+        write_documents(argv[1], seed, &err) < 0)
         return fprintf(stderr, "%s: %s\n", argv[0], err.msg), 1;
     return 0;
 }

@@ -21,7 +21,11 @@ static double gradient_norm(const struct backend_state *s, double scale)
 static struct adam_step adam_numbers(const struct optimizer *o, double lr, int64_t t, double scale)
 {
     double bias1 = 1 - pow(o->beta1, (double)t), bias2 = 1 - pow(o->beta2, (double)t);
-    struct adam_step s = {.beta1 = (float)o->beta1, .beta2 = (float)o->beta2, .eps = (float)o->eps, .decay = 1, .scale = (float)scale};
+    struct adam_step s = {.beta1 = (float)o->beta1,
+                          .beta2 = (float)o->beta2,
+                          .eps = (float)o->eps,
+                          .decay = 1,
+                          .scale = (float)scale};
     if (o->kind == OPTIMIZER_SPARSE_ADAM) {
         s.step_size = (float)(lr * sqrt(bias2) / bias1);
         s.inv_sqrt_bias2 = 1;
@@ -51,7 +55,8 @@ static void update_floats(const struct update *u, float *w, float *m, float *v, 
         u->kn->sgd(w, g, n, (float)u->lr, (float)u->o->weight_decay, (float)u->scale);
         break;
     case OPTIMIZER_MOMENTUM:
-        u->kn->momentum(w, m, g, n, (float)u->lr, (float)u->o->momentum, (float)u->o->weight_decay, (float)u->scale);
+        u->kn->momentum(w, m, g, n, (float)u->lr, (float)u->o->momentum, (float)u->o->weight_decay,
+                        (float)u->scale);
         break;
     case OPTIMIZER_ROWWISE_ADAGRAD: /* one sum a row: m is it */
         /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): this kind has m, see optimizer state */
@@ -63,10 +68,15 @@ static void update_floats(const struct update *u, float *w, float *m, float *v, 
     }
 }
 
-static struct update make_update(const struct backend_state *s, const struct optimizer *o, const struct apply *a, double scale)
+static struct update make_update(const struct backend_state *s, const struct optimizer *o,
+                                 const struct apply *a, double scale)
 {
     double lr = o->lr * a->lr_factor;
-    return (struct update){.kn = s->kn, .o = o, .lr = lr, .scale = scale, .adam = adam_numbers(o, lr, a->step + 1, scale)};
+    return (struct update){.kn = s->kn,
+                           .o = o,
+                           .lr = lr,
+                           .scale = scale,
+                           .adam = adam_numbers(o, lr, a->step + 1, scale)};
 }
 
 struct dense_job {
@@ -80,7 +90,8 @@ static void dense_part(void *ctx, int part, int parts)
     struct backend_state *s = j->s;
     size_t begin, end;
     pool_share(s->net->n_dense, KERNEL_LANES, part, parts, &begin, &end);
-    update_floats(&j->u, s->weights + begin, s->dense_m ? s->dense_m + begin : NULL, s->dense_v ? s->dense_v + begin : NULL, s->gradients + begin, end - begin);
+    update_floats(&j->u, s->weights + begin, s->dense_m ? s->dense_m + begin : NULL,
+                  s->dense_v ? s->dense_v + begin : NULL, s->gradients + begin, end - begin);
 }
 
 /* --- tables ---------------------------------------------------------------------------------------- */
@@ -117,12 +128,14 @@ static size_t lower_bound(const struct sparse_rows *r, size_t row)
 }
 
 /* Rows [begin, end) of a table: a merge of the workers' ascending lists. A dense optimiser also visits rows between. */
-static void update_range(const struct tables_job *j, size_t t, size_t begin, size_t end, float *sum, const float *zeros, size_t *cursor)
+static void update_range(const struct tables_job *j, size_t t, size_t begin, size_t end, float *sum,
+                         const float *zeros, size_t *cursor)
 {
     const struct backend_state *s = j->s;
     size_t workers = j->a->workers, cats = s->net->cat_width, width = s->net->tables[t].width;
     enum optimizer_kind kind = j->u.o->kind;
-    bool visit_all = kind == OPTIMIZER_ADAM || kind == OPTIMIZER_ADAMW || kind == OPTIMIZER_MOMENTUM || (kind == OPTIMIZER_SGD && j->u.o->weight_decay > 0);
+    bool visit_all = kind == OPTIMIZER_ADAM || kind == OPTIMIZER_ADAMW || kind == OPTIMIZER_MOMENTUM ||
+                     (kind == OPTIMIZER_SGD && j->u.o->weight_decay > 0);
     for (size_t w = 0; w < workers; w++)
         cursor[w] = lower_bound(&j->a->tables[w * cats + t], begin);
     for (size_t next = begin;;) {
@@ -184,9 +197,10 @@ int engine_apply(struct backend_state *s, const struct apply *a, double *ret_nor
         size_t at = 0;
         while (at < s->net->n_dense && isfinite(s->gradients[at]))
             at++;
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "diverged",
-                        "training diverged in step %lld: the gradient of layer %s is not finite; lower the learning rate or set clip.globalNorm", (long long)a->step,
-                        network_layer_of(s->net, at));
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "diverged",
+            "training diverged in step %lld: the gradient of layer %s is not finite; lower the learning rate or set clip.globalNorm",
+            (long long)a->step, network_layer_of(s->net, at));
     }
     double clip = o->clip_norm > 0 && norm > o->clip_norm ? o->clip_norm / (norm + 1e-6) : 1;
     struct dense_job dense = {.s = s, .u = make_update(s, &o->dense, a, scale * clip)};

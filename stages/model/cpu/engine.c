@@ -43,7 +43,8 @@ static size_t moments_of(const struct optimizer *o, size_t floats, size_t rows)
 }
 
 /* Two moments lie one after the other, each padded. */
-static void place_moments(const struct optimizer *o, float **cursor, size_t floats, size_t rows, float **ret_m, float **ret_v)
+static void place_moments(const struct optimizer *o, float **cursor, size_t floats, size_t rows,
+                          float **ret_m, float **ret_v)
 {
     size_t n = moments_of(o, floats, rows);
     *ret_m = n ? *cursor : NULL;
@@ -57,7 +58,8 @@ static void lay_out_moments(struct backend_state *s, struct arena *a)
     const struct objective *o = s->o.objective;
     s->optimizer_floats = moments_of(&o->dense, net->n_dense, 0);
     for (size_t t = 0; t < net->cat_width; t++)
-        s->optimizer_floats += moments_of(&o->tables, net->tables[t].rows * net->tables[t].width, net->tables[t].rows);
+        s->optimizer_floats +=
+            moments_of(&o->tables, net->tables[t].rows * net->tables[t].width, net->tables[t].rows);
     s->optimizer = FLOATS(s->optimizer_floats);
     s->table_m = take(a, net->cat_width, sizeof *s->table_m);
     s->table_v = take(a, net->cat_width, sizeof *s->table_v);
@@ -66,7 +68,8 @@ static void lay_out_moments(struct backend_state *s, struct arena *a)
     float *cursor = s->optimizer;
     place_moments(&o->dense, &cursor, net->n_dense, 0, &s->dense_m, &s->dense_v);
     for (size_t t = 0; t < net->cat_width; t++)
-        place_moments(&o->tables, &cursor, net->tables[t].rows * net->tables[t].width, net->tables[t].rows, &s->table_m[t], &s->table_v[t]);
+        place_moments(&o->tables, &cursor, net->tables[t].rows * net->tables[t].width, net->tables[t].rows,
+                      &s->table_m[t], &s->table_v[t]);
 }
 
 static void lay_out_sparse(struct backend_state *s, struct arena *a)
@@ -93,7 +96,8 @@ static void lay_out_sparse(struct backend_state *s, struct arena *a)
     s->row = FLOATS((size_t)s->o.threads * (kernel_pad(widest) + (size_t)LIMIT_WORKERS * 2));
 }
 
-static void pack_space(struct backend_state *s, struct arena *a, struct packed *p, const struct network_matrix *m)
+static void pack_space(struct backend_state *s, struct arena *a, struct packed *p,
+                       const struct network_matrix *m)
 {
     struct packed q = {.forward = FLOATS(gemm_packed_size(m->in, m->ld))};
     if (s->o.training)
@@ -190,7 +194,8 @@ static void cpu_close(struct backend_state *s)
     free(s);
 }
 
-static int cpu_open(const struct network *net, const struct backend_options *o, struct backend_state **ret, struct err *err)
+static int cpu_open(const struct network *net, const struct backend_options *o, struct backend_state **ret,
+                    struct err *err)
 {
     struct backend_state *s = xcalloc(1, sizeof *s);
     *s = plan(net, o);
@@ -200,11 +205,13 @@ static int cpu_open(const struct network *net, const struct backend_options *o, 
         return -1;
     }
     /* Zero pages: every buffer starts as zeros. */
-    void *p = mmap(NULL, s->arena_bytes ? s->arena_bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *p = mmap(NULL, s->arena_bytes ? s->arena_bytes : 1, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
         size_t bytes = s->arena_bytes;
         cpu_close(s);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "memory", "the network needs %zu MiB, which this process cannot have", bytes >> 20);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "memory",
+                        "the network needs %zu MiB, which this process cannot have", bytes >> 20);
     }
     (void)madvise(p, s->arena_bytes, MADV_HUGEPAGE); /* an advice; small pages work too */
     s->arena = p;
@@ -259,8 +266,10 @@ static int check_ids(const struct backend_state *s, const struct batch *b, struc
             bad |= (uint32_t)b->cat[r * net->cat_width + t] >= rows;
         for (size_t r = 0; bad && r < b->n; r++)
             if ((uint32_t)b->cat[r * net->cat_width + t] >= rows)
-                return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "categorical input %s: expected an id from 0 to %u, found %d in row %zu of the batch of step %lld",
-                                net->tables[t].name, rows - 1, b->cat[r * net->cat_width + t], r, (long long)b->step);
+                return err_fail(
+                    err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                    "categorical input %s: expected an id from 0 to %u, found %d in row %zu of the batch of step %lld",
+                    net->tables[t].name, rows - 1, b->cat[r * net->cat_width + t], r, (long long)b->step);
     }
     return 0;
 }
@@ -271,11 +280,15 @@ static int check_labels(const struct backend_state *s, const struct batch *b, st
     for (size_t r = 0; r < b->n; r++) {
         float y = b->label[r], w = b->weight[r];
         if (!isfinite(y) || (bce && !(y >= 0 && y <= 1)))
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "label: expected %s, found %g in row %lld of the global batch of step %lld",
-                            bce ? "0 to 1 for loss bce" : "a finite number", (double)y, (long long)(b->first_row + (int64_t)r), (long long)b->step);
-        if (!(w >= 0 && isfinite(w)))
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "weight: expected 0 or more, found %g in row %lld of the global batch of step %lld", (double)w,
+            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                            "label: expected %s, found %g in row %lld of the global batch of step %lld",
+                            bce ? "0 to 1 for loss bce" : "a finite number", (double)y,
                             (long long)(b->first_row + (int64_t)r), (long long)b->step);
+        if (!(w >= 0 && isfinite(w)))
+            return err_fail(
+                err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                "weight: expected 0 or more, found %g in row %lld of the global batch of step %lld",
+                (double)w, (long long)(b->first_row + (int64_t)r), (long long)b->step);
     }
     return 0;
 }
@@ -303,7 +316,8 @@ static void loss_of_chunk(const struct chunk *c)
     }
 }
 
-static int cpu_train(struct backend_state *s, const struct batch *b, gradient_ready *ready, void *ctx, struct train_sums *ret, struct err *err)
+static int cpu_train(struct backend_state *s, const struct batch *b, gradient_ready *ready, void *ctx,
+                     struct train_sums *ret, struct err *err)
 {
     if (b->n > s->o.max_rows)
         BUG("batch of %zu rows, opened for %zu", b->n, s->o.max_rows);
@@ -316,7 +330,11 @@ static int cpu_train(struct backend_state *s, const struct batch *b, gradient_re
     sparse_begin(s, b);
     struct train_sums sums = {0};
     for (size_t row = 0; row < b->n; row += s->chunk) {
-        struct chunk c = {.s = s, .b = b, .row0 = row, .n = b->n - row < s->chunk ? b->n - row : s->chunk, .training = true};
+        struct chunk c = {.s = s,
+                          .b = b,
+                          .row0 = row,
+                          .n = b->n - row < s->chunk ? b->n - row : s->chunk,
+                          .training = true};
         layers_forward(&c);
         loss_of_chunk(&c);
         double loss = 0;
@@ -344,10 +362,13 @@ static float *cpu_gradients(struct backend_state *s)
 static void cpu_table_rows(struct backend_state *s, struct sparse_rows *ret)
 {
     for (size_t t = 0; t < s->net->cat_width; t++)
-        ret[t] = (struct sparse_rows){.n = s->sparse[t].n, .rows = s->sparse[t].rows, .values = s->sparse[t].values};
+        ret[t] = (struct sparse_rows){.n = s->sparse[t].n,
+                                      .rows = s->sparse[t].rows,
+                                      .values = s->sparse[t].values};
 }
 
-static int cpu_score(struct backend_state *s, const struct batch *b, enum loss_kind loss, float *ret, struct err *err)
+static int cpu_score(struct backend_state *s, const struct batch *b, enum loss_kind loss, float *ret,
+                     struct err *err)
 {
     if (check_ids(s, b, err) < 0)
         return -1;

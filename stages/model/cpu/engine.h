@@ -16,10 +16,10 @@ struct packed {
 
 /* Gradient rows of one table: which rows the batch touches (ascending) and where each is summed. */
 struct sparse_table {
-    uint64_t *bitmap;      /* [rows / 64] scratch, zero between batches */
-    int32_t *slot_of_row;  /* [rows]; valid for rows of this batch only */
-    int32_t *rows;         /* [capacity] ascending */
-    float *values;         /* [capacity][width] */
+    uint64_t *bitmap;     /* [rows / 64] scratch, zero between batches */
+    int32_t *slot_of_row; /* [rows]; valid for rows of this batch only */
+    int32_t *rows;        /* [capacity] ascending */
+    float *values;        /* [capacity][width] */
     size_t n, capacity;
 };
 

@@ -34,7 +34,8 @@ void gemm_pack(const struct kernels *kn, const float *b, size_t ld, size_t k, si
     }
 }
 
-void gemm_pack_transposed(const struct kernels *kn, const float *b, size_t ld, size_t rows, size_t cols, float *packed)
+void gemm_pack_transposed(const struct kernels *kn, const float *b, size_t ld, size_t rows, size_t cols,
+                          float *packed)
 {
     size_t n = kernel_pad(rows);
     for (size_t j = 0, width; j < n; j += width) {
@@ -70,28 +71,51 @@ static void product_part(void *ctx, int part, int parts)
         for (size_t i = begin; i < end; i += kn->tile_rows) {
             size_t rows = end - i < kn->tile_rows ? end - i : kn->tile_rows;
             if (x->transposed)
-                kn->tile_t(x->k, x->a + i, x->lda, panel, x->c + i * x->ldc + j, x->ldc, rows, vecs, bias, x->accumulate);
+                kn->tile_t(x->k, x->a + i, x->lda, panel, x->c + i * x->ldc + j, x->ldc, rows, vecs, bias,
+                           x->accumulate);
             else
-                kn->tile(x->k, x->a + i * x->lda, x->lda, panel, x->c + i * x->ldc + j, x->ldc, rows, vecs, bias, x->accumulate);
+                kn->tile(x->k, x->a + i * x->lda, x->lda, panel, x->c + i * x->ldc + j, x->ldc, rows, vecs,
+                         bias, x->accumulate);
         }
         panel += x->k * width;
     }
 }
 
-void gemm(const struct kernels *kn, struct pool *pool, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *packed, const float *bias,
-          float *c, size_t ldc, bool accumulate)
+void gemm(const struct kernels *kn, struct pool *pool, size_t m, size_t n, size_t k, const float *a,
+          size_t lda, const float *packed, const float *bias, float *c, size_t ldc, bool accumulate)
 {
-    struct product x = {.kn = kn, .m = m, .n = n, .k = k, .a = a, .lda = lda, .packed = packed, .bias = bias, .c = c, .ldc = ldc, .accumulate = accumulate};
+    struct product x = {.kn = kn,
+                        .m = m,
+                        .n = n,
+                        .k = k,
+                        .a = a,
+                        .lda = lda,
+                        .packed = packed,
+                        .bias = bias,
+                        .c = c,
+                        .ldc = ldc,
+                        .accumulate = accumulate};
     pool_run(pool, product_part, &x);
 }
 
-void gemm_transposed(const struct kernels *kn, struct pool *pool, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c,
-                     size_t ldc, float *scratch)
+void gemm_transposed(const struct kernels *kn, struct pool *pool, size_t m, size_t n, size_t k,
+                     const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc,
+                     float *scratch)
 {
     for (size_t p = 0; p < k; p += BLOCK_K) {
         size_t rows = k - p < BLOCK_K ? k - p : BLOCK_K;
         gemm_pack(kn, b + p * ldb, ldb, rows, n, scratch);
-        struct product x = {.kn = kn, .m = m, .n = n, .k = rows, .a = a + p * lda, .lda = lda, .packed = scratch, .c = c, .ldc = ldc, .accumulate = true, .transposed = true};
+        struct product x = {.kn = kn,
+                            .m = m,
+                            .n = n,
+                            .k = rows,
+                            .a = a + p * lda,
+                            .lda = lda,
+                            .packed = scratch,
+                            .c = c,
+                            .ldc = ldc,
+                            .accumulate = true,
+                            .transposed = true};
         pool_run(pool, product_part, &x);
     }
 }

@@ -12,8 +12,8 @@ static bool cpu_has(const struct kernels *k)
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (k == &kernels_avx2)
         return avx2;
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw");
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 #else
     return false;
 #endif
@@ -41,7 +41,10 @@ int kernels_get(const char *isa, const struct kernels **ret, struct err *err)
         }
     }
     if (strcmp(isa, "avx2") && strcmp(isa, "avx512") && strcmp(isa, "portable"))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "determinism.isa: expected native, avx2 or avx512, found \"%s\"", isa);
-    return err_fail(err, ERR_TERMINAL, EXITCODE_UNAVAILABLE, "isa",
-                    "determinism.isa pins %s, but this CPU's best level is %s: choose that, native, or another node", isa, best);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "determinism.isa: expected native, avx2 or avx512, found \"%s\"", isa);
+    return err_fail(
+        err, ERR_TERMINAL, EXITCODE_UNAVAILABLE, "isa",
+        "determinism.isa pins %s, but this CPU's best level is %s: choose that, native, or another node", isa,
+        best);
 }

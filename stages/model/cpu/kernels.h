@@ -29,28 +29,31 @@ static inline size_t kernel_pad(size_t n)
 /* How a row of weights is updated. Adam's numbers as torch.optim has them, bias corrections folded in. */
 struct adam_step {
     float beta1, beta2, eps;
-    float step_size;       /* lr / (1 - beta1^t), for sparse: lr * sqrt(1 - beta2^t) / (1 - beta1^t) */
-    float inv_sqrt_bias2;  /* 1 / sqrt(1 - beta2^t); sparse: 1 (SparseAdam adds eps to the uncorrected root) */
-    float decay;           /* decoupled: weights are multiplied by it first; 1 = none */
-    float l2;              /* coupled: added to the gradient; 0 = none */
-    float scale;           /* gradients are multiplied by it first (1 / global weight, clipping) */
+    float step_size;      /* lr / (1 - beta1^t), for sparse: lr * sqrt(1 - beta2^t) / (1 - beta1^t) */
+    float inv_sqrt_bias2; /* 1 / sqrt(1 - beta2^t); sparse: 1 (SparseAdam adds eps to the uncorrected root) */
+    float decay;          /* decoupled: weights are multiplied by it first; 1 = none */
+    float l2;             /* coupled: added to the gradient; 0 = none */
+    float scale;          /* gradients are multiplied by it first (1 / global weight, clipping) */
 };
 
 struct kernels {
-    const char *name; /* "avx512", "avx2", "portable" */
+    const char *name;        /* "avx512", "avx2", "portable" */
     size_t tile_rows, panel; /* of the matrix product */
 
     /* One tile: c[0..rows)[0..vecs·lanes) = (bias or 0 or c) + a·b over k. b is packed (see gemm.h). `lanes_of_tile`
      * vectors of the native width. a: element (i, k) at a[i·rs + k] or, transposed, at a[k·rs + i]. */
-    void (*tile)(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows, size_t vecs, const float *bias, bool accumulate);
-    void (*tile_t)(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows, size_t vecs, const float *bias, bool accumulate);
+    void (*tile)(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows,
+                 size_t vecs, const float *bias, bool accumulate);
+    void (*tile_t)(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows,
+                   size_t vecs, const float *bias, bool accumulate);
     size_t native_lanes;
 
     /* Element by element over n (a multiple of 16). */
     void (*relu)(float *x, size_t n);
     void (*relu_backward)(float *g, const float *y, float scale, size_t n); /* g = y > 0 ? g·scale : 0 */
     void (*cross)(float *out, const float *x0, const float *u, const float *x, size_t n); /* x0·u + x */
-    void (*cross_backward)(float *du, float *dx0, const float *g, const float *x0, const float *u, size_t n); /* du = g·x0; dx0 += g·u */
+    void (*cross_backward)(float *du, float *dx0, const float *g, const float *x0, const float *u,
+                           size_t n); /* du = g·x0; dx0 += g·u */
     void (*add)(float *a, const float *b, size_t n);
     void (*scale)(float *a, float s, size_t n);
 
@@ -66,13 +69,15 @@ struct kernels {
     void (*accumulate)(float *dst, const float *src, size_t n);
 
     /* Binary cross-entropy on logits: loss[i] = w·(softplus(z) − y'·z), dz[i] = w·(σ(z) − y'), where y' = y·(1 − s) + s/2. */
-    void (*bce)(const float *z, const float *y, const float *w, float smoothing, float *dz, float *loss, size_t n);
+    void (*bce)(const float *z, const float *y, const float *w, float smoothing, float *dz, float *loss,
+                size_t n);
     void (*sigmoid)(const float *z, float *p, size_t n);
 
     /* Optimisers over n elements of one row or one arena slice. */
     void (*adam)(float *w, float *m, float *v, const float *g, size_t n, const struct adam_step *s);
     void (*sgd)(float *w, const float *g, size_t n, float lr, float decay, float scale);
-    void (*momentum)(float *w, float *m, const float *g, size_t n, float lr, float mu, float decay, float scale);
+    void (*momentum)(float *w, float *m, const float *g, size_t n, float lr, float mu, float decay,
+                     float scale);
     float (*sumsq)(const float *g, size_t n, float scale); /* 16 partial sums, fixed tree */
 };
 

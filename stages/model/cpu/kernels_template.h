@@ -11,8 +11,8 @@
 /* --- matrix product ----------------------------------------------------------------------------- */
 
 /* All accumulators live in registers: `nv`, `transposed` and the loop bounds are constants after inlining. */
-INLINE void tile_any(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows, const int nv, const float *bias,
-                     bool accumulate, const bool transposed)
+INLINE void tile_any(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows,
+                     const int nv, const float *bias, bool accumulate, const bool transposed)
 {
     vf acc[TILE_ROWS][NV_MAX];
     if (accumulate) {
@@ -45,16 +45,16 @@ INLINE void tile_any(size_t k, const float *a, size_t rs, const float *b, float 
                 STORE(c + (size_t)i * ldc + j * VL, acc[i][j]);
 }
 
-#define TILE(name, transposed)                                                                                                       \
-    static void name(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows, size_t vecs,            \
-                     const float *bias, bool accumulate)                                                                             \
-    {                                                                                                                                \
-        if (vecs == 3)                                                                                                               \
-            tile_any(k, a, rs, b, c, ldc, rows, 3, bias, accumulate, transposed);                                                    \
-        else if (vecs == 2)                                                                                                          \
-            tile_any(k, a, rs, b, c, ldc, rows, 2, bias, accumulate, transposed);                                                    \
-        else                                                                                                                         \
-            tile_any(k, a, rs, b, c, ldc, rows, 1, bias, accumulate, transposed);                                                    \
+#define TILE(name, transposed)                                                                               \
+    static void name(size_t k, const float *a, size_t rs, const float *b, float *c, size_t ldc, size_t rows, \
+                     size_t vecs, const float *bias, bool accumulate)                                        \
+    {                                                                                                        \
+        if (vecs == 3)                                                                                       \
+            tile_any(k, a, rs, b, c, ldc, rows, 3, bias, accumulate, transposed);                            \
+        else if (vecs == 2)                                                                                  \
+            tile_any(k, a, rs, b, c, ldc, rows, 2, bias, accumulate, transposed);                            \
+        else                                                                                                 \
+            tile_any(k, a, rs, b, c, ldc, rows, 1, bias, accumulate, transposed);                            \
     }
 TILE(tile_n, false)
 TILE(tile_t, true)
@@ -130,7 +130,8 @@ static void matvec(float *z, const float *x, size_t ld, const float *w, size_t r
 }
 
 /* `blocks` groups of 16 columns at once: independent chains hide the latency of the multiply-add. */
-INLINE void vecmat_blocks(float *dw, const float *x, size_t ld, const float *dz, size_t rows, const int blocks)
+INLINE void vecmat_blocks(float *dw, const float *x, size_t ld, const float *dz, size_t rows,
+                          const int blocks)
 {
     vf acc[4 * SUMS];
     for (int s = 0; s < blocks * SUMS; s++)
@@ -200,7 +201,8 @@ INLINE vf exp_v(vf x)
     p = FMA(p, r, SET1(1.6666665459e-1F));
     p = FMA(p, r, SET1(5.0000001201e-1F));
     p = FMA(p, r * r, r) + SET1(1.0F);
-    vi bits = ((vi)t << 23) + (vi)SET1(1.0F); /* the low bits of t hold n; what is above them is shifted out */
+    vi bits =
+        ((vi)t << 23) + (vi)SET1(1.0F); /* the low bits of t hold n; what is above them is shifted out */
     return p * (vf)bits;
 }
 
@@ -249,7 +251,8 @@ INLINE void bce_v(vf z, vf y, vf w, float smoothing, vf *ret_dz, vf *ret_loss)
     *ret_dz = w * (sigmoid_v(z) - y);
 }
 
-static void bce(const float *z, const float *y, const float *w, float smoothing, float *dz, float *loss, size_t n)
+static void bce(const float *z, const float *y, const float *w, float smoothing, float *dz, float *loss,
+                size_t n)
 {
     vf d, l;
     size_t i = 0;
@@ -314,7 +317,8 @@ static void sgd(float *w, const float *g, size_t n, float lr, float decay, float
     }
 }
 
-static void momentum(float *w, float *m, const float *g, size_t n, float lr, float mu, float decay, float scale)
+static void momentum(float *w, float *m, const float *g, size_t n, float lr, float mu, float decay,
+                     float scale)
 {
     for (size_t i = 0; i < n; i += VL) {
         size_t left = n - i < VL ? n - i : VL;

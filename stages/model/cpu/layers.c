@@ -8,7 +8,8 @@
 
 /* --- packing: once per change of the weights -------------------------------------------------------- */
 
-static void pack(const struct backend_state *s, const struct network_matrix *m, const struct packed *p, bool training)
+static void pack(const struct backend_state *s, const struct network_matrix *m, const struct packed *p,
+                 bool training)
 {
     const float *w = s->weights + m->weight;
     gemm_pack(s->kn, w, m->ld, m->in, m->ld, p->forward);
@@ -48,7 +49,8 @@ static void gather_part(void *ctx, int part, int parts)
             const struct network_table *table = &net->tables[t];
             const float *row = s->weights + table->offset + (size_t)cat[t] * table->width;
             if (r + 8 < end)
-                __builtin_prefetch(s->weights + table->offset + (size_t)cat[8 * net->cat_width + t] * table->width);
+                __builtin_prefetch(s->weights + table->offset +
+                                   (size_t)cat[8 * net->cat_width + t] * table->width);
             if (table->dim)
                 s->kn->copy(x + table->x_offset, row, table->dim);
             if (table->linear)
@@ -87,7 +89,8 @@ static void drop(const struct layer *y, size_t row, float *h, size_t width)
     uint32_t words[4] = {0};
     for (size_t i = 0; i < width; i++) {
         if (i % 4 == 0)
-            rng_words(s->o.seed, RNG_DROPOUT, (uint32_t)(y->l << 20 | i / 4), (uint32_t)(y->c->b->first_row + (int64_t)row), (uint64_t)y->c->b->step, words);
+            rng_words(s->o.seed, RNG_DROPOUT, (uint32_t)(y->l << 20 | i / 4),
+                      (uint32_t)(y->c->b->first_row + (int64_t)row), (uint64_t)y->c->b->step, words);
         h[i] = rng_unit(words[i % 4]) < (float)p ? 0 : h[i] * keep;
     }
 }
@@ -114,10 +117,12 @@ static void head_part(void *ctx, int part, int parts)
     size_t begin, end;
     pool_share(c->n, KERNEL_ROW_PAD, part, parts, &begin, &end);
     if (net->head_x)
-        s->kn->matvec(s->z + begin, s->x[net->n_cross] + begin * net->x_ld, net->x_ld, s->weights + net->head_x_weight, end - begin, net->x_ld);
+        s->kn->matvec(s->z + begin, s->x[net->n_cross] + begin * net->x_ld, net->x_ld,
+                      s->weights + net->head_x_weight, end - begin, net->x_ld);
     if (net->head_deep) {
         size_t ld = net->deep[net->n_deep - 1].ld;
-        s->kn->matvec(s->z + begin, s->h[net->n_deep - 1] + begin * ld, ld, s->weights + net->head_deep_weight, end - begin, ld);
+        s->kn->matvec(s->z + begin, s->h[net->n_deep - 1] + begin * ld, ld,
+                      s->weights + net->head_deep_weight, end - begin, ld);
     }
 }
 
@@ -130,17 +135,21 @@ void layers_forward(const struct chunk *c)
         const struct network_cross *k = &net->cross[l];
         const float *in = s->x[l];
         if (k->low_rank) {
-            gemm(s->kn, s->pool, c->n, k->v.ld, net->x_width, in, net->x_ld, s->cross_a[l].forward, NULL, s->low[l], k->v.ld, false);
-            gemm(s->kn, s->pool, c->n, k->u.ld, k->u.in, s->low[l], k->v.ld, s->cross_b[l].forward, s->weights + k->u.bias, s->u[l], net->x_ld, false);
+            gemm(s->kn, s->pool, c->n, k->v.ld, net->x_width, in, net->x_ld, s->cross_a[l].forward, NULL,
+                 s->low[l], k->v.ld, false);
+            gemm(s->kn, s->pool, c->n, k->u.ld, k->u.in, s->low[l], k->v.ld, s->cross_b[l].forward,
+                 s->weights + k->u.bias, s->u[l], net->x_ld, false);
         } else {
-            gemm(s->kn, s->pool, c->n, k->full.ld, net->x_width, in, net->x_ld, s->cross_a[l].forward, s->weights + k->full.bias, s->u[l], net->x_ld, false);
+            gemm(s->kn, s->pool, c->n, k->full.ld, net->x_width, in, net->x_ld, s->cross_a[l].forward,
+                 s->weights + k->full.bias, s->u[l], net->x_ld, false);
         }
         pool_run(s->pool, cross_part, &(struct layer){.c = c, .l = l});
     }
     const float *in = net->n_deep ? s->x[net->stacked ? net->n_cross : 0] : NULL;
     for (size_t l = 0, ld = net->x_ld; l < net->n_deep; l++) {
         const struct network_matrix *m = &net->deep[l];
-        gemm(s->kn, s->pool, c->n, m->ld, m->in, in, ld, s->deep[l].forward, s->weights + m->bias, s->h[l], m->ld, false);
+        gemm(s->kn, s->pool, c->n, m->ld, m->in, in, ld, s->deep[l].forward, s->weights + m->bias, s->h[l],
+             m->ld, false);
         pool_run(s->pool, relu_part, &(struct layer){.c = c, .l = l});
         in = s->h[l];
         ld = m->ld;
@@ -169,7 +178,9 @@ static void column_sums_part(void *ctx, int part, int parts)
 static void column_sums(const struct chunk *c, size_t at, const float *x, size_t ld, const float *dz)
 {
     struct backend_state *s = c->s;
-    pool_run(s->pool, column_sums_part, &(struct column_sums){.kn = s->kn, .dw = s->gradients + at, .x = x, .dz = dz, .ld = ld, .rows = c->n, .cols = ld});
+    pool_run(s->pool, column_sums_part,
+             &(struct column_sums){
+                 .kn = s->kn, .dw = s->gradients + at, .x = x, .dz = dz, .ld = ld, .rows = c->n, .cols = ld});
 }
 
 static void head_backward(const struct chunk *c)
@@ -195,12 +206,14 @@ static void head_backward(const struct chunk *c)
 }
 
 /* Gradients of a matrix and its bias from its input and the gradient of its output. */
-static void matrix_backward(const struct chunk *c, const struct network_matrix *m, const float *in, size_t ld_in, const float *dy)
+static void matrix_backward(const struct chunk *c, const struct network_matrix *m, const float *in,
+                            size_t ld_in, const float *dy)
 {
     struct backend_state *s = c->s;
     if (m->has_bias)
         column_sums(c, m->bias, dy, m->ld, NULL);
-    gemm_transposed(s->kn, s->pool, m->in, m->ld, c->n, in, ld_in, dy, m->ld, s->gradients + m->weight, m->ld, s->scratch);
+    gemm_transposed(s->kn, s->pool, m->in, m->ld, c->n, in, ld_in, dy, m->ld, s->gradients + m->weight, m->ld,
+                    s->scratch);
 }
 
 /* Which pass over the rows a part function does. */
@@ -236,7 +249,11 @@ static void deep_backward(const struct chunk *c, float *dx, gradient_ready *read
     struct backend_state *s = c->s;
     const struct network *net = s->net;
     float *dy = s->dh[0], *next = s->dh[1];
-    pool_run(s->pool, outer_part, &(struct rows_job){.c = c, .l = net->deep[net->n_deep - 1].ld, .w = s->weights + net->head_deep_weight, .dx = dy});
+    pool_run(s->pool, outer_part,
+             &(struct rows_job){.c = c,
+                                .l = net->deep[net->n_deep - 1].ld,
+                                .w = s->weights + net->head_deep_weight,
+                                .dx = dy});
     for (size_t l = net->n_deep; l-- > 0;) {
         const struct network_matrix *m = &net->deep[l];
         pool_run(s->pool, relu_backward_part, &(struct rows_job){.c = c, .l = l, .dx = dy});
@@ -245,7 +262,8 @@ static void deep_backward(const struct chunk *c, float *dx, gradient_ready *read
         matrix_backward(c, m, in, ld_in, dy);
         if (ready)
             ready(ctx, m->weight);
-        gemm(s->kn, s->pool, c->n, ld_in, m->out, dy, m->ld, s->deep[l].backward, NULL, l ? next : dx, ld_in, false);
+        gemm(s->kn, s->pool, c->n, ld_in, m->out, dy, m->ld, s->deep[l].backward, NULL, l ? next : dx, ld_in,
+             false);
         float *t = dy;
         dy = next;
         next = t;
@@ -259,7 +277,8 @@ static void cross_backward_part(void *ctx, int part, int parts)
     size_t begin, end, ld = s->net->x_ld;
     pool_share(y->c->n, KERNEL_ROW_PAD, part, parts, &begin, &end);
     size_t at = begin * ld;
-    s->kn->cross_backward(s->du + at, s->dx0 + at, s->g + at, s->x[0] + at, s->u[y->l] + at, (end - begin) * ld);
+    s->kn->cross_backward(s->du + at, s->dx0 + at, s->g + at, s->x[0] + at, s->u[y->l] + at,
+                          (end - begin) * ld);
 }
 
 /* g: gradient of x_{l+1} → of x_l; what concerns x0 and u is added to dx0 and left in du. */
@@ -271,12 +290,15 @@ static void cross_backward(const struct chunk *c, size_t l)
     pool_run(s->pool, cross_backward_part, &(struct layer){.c = c, .l = l});
     if (k->low_rank) {
         matrix_backward(c, &k->u, s->low[l], k->v.ld, s->du);
-        gemm(s->kn, s->pool, c->n, k->v.ld, net->x_width, s->du, net->x_ld, s->cross_b[l].backward, NULL, s->dlow, k->v.ld, false);
+        gemm(s->kn, s->pool, c->n, k->v.ld, net->x_width, s->du, net->x_ld, s->cross_b[l].backward, NULL,
+             s->dlow, k->v.ld, false);
         matrix_backward(c, &k->v, s->x[l], net->x_ld, s->dlow);
-        gemm(s->kn, s->pool, c->n, net->x_ld, k->v.out, s->dlow, k->v.ld, s->cross_a[l].backward, NULL, s->g, net->x_ld, true);
+        gemm(s->kn, s->pool, c->n, net->x_ld, k->v.out, s->dlow, k->v.ld, s->cross_a[l].backward, NULL, s->g,
+             net->x_ld, true);
     } else {
         matrix_backward(c, &k->full, s->x[l], net->x_ld, s->du);
-        gemm(s->kn, s->pool, c->n, net->x_ld, net->x_width, s->du, net->x_ld, s->cross_a[l].backward, NULL, s->g, net->x_ld, true);
+        gemm(s->kn, s->pool, c->n, net->x_ld, net->x_width, s->du, net->x_ld, s->cross_a[l].backward, NULL,
+             s->g, net->x_ld, true);
     }
 }
 
@@ -295,7 +317,11 @@ void layers_backward(const struct chunk *c, gradient_ready *ready, void *ctx)
         if (net->stacked || !net->head_deep)
             memset(s->dx0, 0, floats * sizeof *s->dx0);
         if (net->head_x)
-            pool_run(s->pool, outer_part, &(struct rows_job){.c = c, .l = net->x_ld, .w = s->weights + net->head_x_weight, .dx = s->g});
+            pool_run(s->pool, outer_part,
+                     &(struct rows_job){.c = c,
+                                        .l = net->x_ld,
+                                        .w = s->weights + net->head_x_weight,
+                                        .dx = s->g});
         for (size_t l = net->n_cross; l-- > 0;) {
             cross_backward(c, l);
             if (ready)
@@ -323,9 +349,10 @@ static bool first_bad(const float *x, size_t ld, size_t rows, size_t cols, size_
 
 static int diverged(const struct chunk *c, const char *layer, size_t row, size_t unit, struct err *err)
 {
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "diverged",
-                    "training diverged in step %lld: layer %s, unit %zu is not finite for row %lld of the global batch; lower the learning rate or clip gradients",
-                    (long long)c->b->step, layer, unit, (long long)(c->b->first_row + (int64_t)(c->row0 + row)));
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_DATA, "diverged",
+        "training diverged in step %lld: layer %s, unit %zu is not finite for row %lld of the global batch; lower the learning rate or clip gradients",
+        (long long)c->b->step, layer, unit, (long long)(c->b->first_row + (int64_t)(c->row0 + row)));
 }
 
 int layers_diagnose(const struct chunk *c, struct err *err)
@@ -333,9 +360,12 @@ int layers_diagnose(const struct chunk *c, struct err *err)
     const struct backend_state *s = c->s;
     const struct network *net = s->net;
     size_t row, col;
-    if (first_bad(c->b->dense + c->row0 * net->dense_width, net->dense_width, c->n, net->dense_width, &row, &col))
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data", "dense input %s is not a finite number in step %lld, row %lld of the global batch",
-                        net->dense_names[col], (long long)c->b->step, (long long)(c->b->first_row + (int64_t)(c->row0 + row)));
+    if (first_bad(c->b->dense + c->row0 * net->dense_width, net->dense_width, c->n, net->dense_width, &row,
+                  &col))
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "bad-data",
+                        "dense input %s is not a finite number in step %lld, row %lld of the global batch",
+                        net->dense_names[col], (long long)c->b->step,
+                        (long long)(c->b->first_row + (int64_t)(c->row0 + row)));
     if (net->x_ld && first_bad(s->x[0], net->x_ld, c->n, net->x_width, &row, &col)) {
         size_t t = 0;
         while (t + 1 < net->cat_width && net->tables[t + 1].x_offset <= col)
@@ -344,7 +374,8 @@ int layers_diagnose(const struct chunk *c, struct err *err)
     }
     for (size_t l = 0; l < net->n_cross; l++)
         if (first_bad(s->x[l + 1], net->x_ld, c->n, net->x_width, &row, &col))
-            return diverged(c, net->cross[l].low_rank ? net->cross[l].u.name : net->cross[l].full.name, row, col, err);
+            return diverged(c, net->cross[l].low_rank ? net->cross[l].u.name : net->cross[l].full.name, row,
+                            col, err);
     for (size_t l = 0; l < net->n_deep; l++)
         if (first_bad(s->h[l], net->deep[l].ld, c->n, net->deep[l].out, &row, &col))
             return diverged(c, net->deep[l].name, row, col, err);

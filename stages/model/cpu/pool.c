@@ -68,7 +68,8 @@ static void *work(void *arg)
 int pool_new(int threads, struct pool **ret, struct err *err)
 {
     if (threads < 1 || threads > POOL_MAX_THREADS)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "threads: expected 1 to %d, found %d", POOL_MAX_THREADS, threads);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "threads: expected 1 to %d, found %d",
+                        POOL_MAX_THREADS, threads);
     struct pool *p = xcalloc(1, sizeof *p);
     p->threads = threads;
     pthread_mutex_init(&p->mutex, NULL);

@@ -21,7 +21,8 @@ void pool_run(struct pool *p, void (*fn)(void *ctx, int part, int parts), void *
 static inline void pool_share(size_t n, size_t unit, int part, int parts, size_t *ret_begin, size_t *ret_end)
 {
     size_t units = (n + unit - 1) / unit;
-    size_t begin = units * (size_t)part / (size_t)parts * unit, end = units * ((size_t)part + 1) / (size_t)parts * unit;
+    size_t begin = units * (size_t)part / (size_t)parts * unit,
+           end = units * ((size_t)part + 1) / (size_t)parts * unit;
     *ret_begin = begin < n ? begin : n;
     *ret_end = end < n ? end : n;
 }

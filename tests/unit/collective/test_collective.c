@@ -34,8 +34,17 @@ static struct collective_options options_of(int rank, int size, int port)
     (void)snprintf(master, sizeof master, "127.9.%d.1", size);
     static char identity[32];
     (void)snprintf(identity, sizeof identity, "pod-%d", rank);
-    return (struct collective_options){.rank = rank, .size = size, .master_addr = master, .master_port = port, .advertise_addr = address, .run_uid = "run-1", .attempt = 2,
-                                       .identity = identity, .key = good_key, .start_timeout_ms = 8000, .timeout_ms = 2000};
+    return (struct collective_options){.rank = rank,
+                                       .size = size,
+                                       .master_addr = master,
+                                       .master_port = port,
+                                       .advertise_addr = address,
+                                       .run_uid = "run-1",
+                                       .attempt = 2,
+                                       .identity = identity,
+                                       .key = good_key,
+                                       .start_timeout_ms = 8000,
+                                       .timeout_ms = 2000};
 }
 
 /* Runs `work` as `size` processes; each returns its exit code. */
@@ -242,7 +251,8 @@ static int wrong_key_work(struct collective_options *o)
     if (collective_open(o, &c, &err) == 0)
         return 10;
     if (o->rank == 1)
-        return strcmp(err.reason, "rendezvous-refused") == 0 && err_exit_code(&err) == EXITCODE_CONFIG ? 0 : 11;
+        return strcmp(err.reason, "rendezvous-refused") == 0 && err_exit_code(&err) == EXITCODE_CONFIG ? 0
+                                                                                                       : 11;
     return strcmp(err.reason, "peer-lost") == 0 && strstr(err.msg, "rank 1") ? 0 : 12;
 }
 
@@ -313,8 +323,10 @@ static void strangers_disturb_nobody(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums_agree_on_every_rank),           cmocka_unit_test(exchanges_hand_out_rank_by_rank),
-        cmocka_unit_test(a_lost_peer_ends_the_call_in_time),  cmocka_unit_test(wrong_keys_and_attempts_are_refused),
+        cmocka_unit_test(sums_agree_on_every_rank),
+        cmocka_unit_test(exchanges_hand_out_rank_by_rank),
+        cmocka_unit_test(a_lost_peer_ends_the_call_in_time),
+        cmocka_unit_test(wrong_keys_and_attempts_are_refused),
         cmocka_unit_test(strangers_disturb_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

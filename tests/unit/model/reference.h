@@ -15,9 +15,14 @@ static const char *const ref_dense[] = {"price", "age", "speed"};
 static const char *const ref_cat[] = {"item", "hour", "word"};
 static const size_t ref_ids[] = {40, 7, 300};
 
-static inline int ref_network(const char *network, const char *embeddings, struct network **ret, struct err *err)
+static inline int ref_network(const char *network, const char *embeddings, struct network **ret,
+                              struct err *err)
 {
-    struct network_inputs in = {.n_dense = 3, .n_cat = 3, .dense_names = ref_dense, .cat_names = ref_cat, .cardinalities = ref_ids};
+    struct network_inputs in = {.n_dense = 3,
+                                .n_cat = 3,
+                                .dense_names = ref_dense,
+                                .cat_names = ref_cat,
+                                .cardinalities = ref_ids};
     _cleanup_json_ cJSON *n = cJSON_Parse(network), *e = embeddings ? cJSON_Parse(embeddings) : NULL;
     struct json_path root = {.key = "trainDdp"};
     return network_new(n, e, &root, &in, ret, err);
@@ -32,7 +37,10 @@ struct ref_batch {
 
 static inline struct ref_batch ref_batch_new(size_t n, uint64_t seed, bool weighted)
 {
-    struct ref_batch r = {.dense = xcalloc(n * 3, 4), .label = xcalloc(n, 4), .weight = xcalloc(n, 4), .cat = xcalloc(n * 3, 4)};
+    struct ref_batch r = {.dense = xcalloc(n * 3, 4),
+                          .label = xcalloc(n, 4),
+                          .weight = xcalloc(n, 4),
+                          .cat = xcalloc(n * 3, 4)};
     for (size_t i = 0; i < n; i++) {
         uint32_t w[4], v[4];
         rng_words(seed, RNG_ROWS, 1, 0, i, w);
@@ -44,7 +52,13 @@ static inline struct ref_batch ref_batch_new(size_t n, uint64_t seed, bool weigh
         r.label[i] = (float)(w[3] & 1);
         r.weight[i] = weighted ? 0.25F + rng_unit(v[3]) : 1;
     }
-    r.b = (struct batch){.n = n, .dense = r.dense, .cat = r.cat, .label = r.label, .weight = r.weight, .step = 5, .first_row = 100};
+    r.b = (struct batch){.n = n,
+                         .dense = r.dense,
+                         .cat = r.cat,
+                         .label = r.label,
+                         .weight = r.weight,
+                         .step = 5,
+                         .first_row = 100};
     return r;
 }
 
@@ -65,16 +79,20 @@ static inline void ref_matrix(const struct network_matrix *m, const double *w, c
     }
 }
 
-static inline bool ref_dropped(const struct network *net, uint64_t seed, const struct batch *b, size_t l, size_t row, size_t unit)
+static inline bool ref_dropped(const struct network *net, uint64_t seed, const struct batch *b, size_t l,
+                               size_t row, size_t unit)
 {
     uint32_t words[4];
-    rng_words(seed, RNG_DROPOUT, (uint32_t)(l << 20 | unit / 4), (uint32_t)(b->first_row + (int64_t)row), (uint64_t)b->step, words);
+    rng_words(seed, RNG_DROPOUT, (uint32_t)(l << 20 | unit / 4), (uint32_t)(b->first_row + (int64_t)row),
+              (uint64_t)b->step, words);
     return rng_unit(words[unit % 4]) < (float)net->dropout;
 }
 
-static inline double ref_logit(const struct network *net, const double *w, const struct batch *b, size_t row, uint64_t seed, bool training)
+static inline double ref_logit(const struct network *net, const double *w, const struct batch *b, size_t row,
+                               uint64_t seed, bool training)
 {
-    double x0[REF_WIDTH] = {0}, x[REF_WIDTH] = {0}, u[REF_WIDTH], low[REF_WIDTH], h[REF_WIDTH], next[REF_WIDTH];
+    double x0[REF_WIDTH] = {0}, x[REF_WIDTH] = {0}, u[REF_WIDTH], low[REF_WIDTH], h[REF_WIDTH],
+           next[REF_WIDTH];
     double z = w[net->head_bias];
     for (size_t t = 0; t < net->cat_width; t++) {
         const struct network_table *table = &net->tables[t];
@@ -130,7 +148,8 @@ static inline double ref_loss(const struct loss *l, double z, double y)
     return fabs(d) <= l->delta ? 0.5 * d * d : l->delta * (fabs(d) - 0.5 * l->delta);
 }
 
-static inline double ref_total(const struct network *net, const double *w, const struct batch *b, const struct loss *l, uint64_t seed)
+static inline double ref_total(const struct network *net, const double *w, const struct batch *b,
+                               const struct loss *l, uint64_t seed)
 {
     double sum = 0;
     for (size_t r = 0; r < b->n; r++)

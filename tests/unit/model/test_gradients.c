@@ -17,10 +17,15 @@ struct shape {
 static const struct shape shapes[] = {
     {"logistic", "{\"logistic\":{}}", NULL},
     {"mlp", "{\"mlp\":{\"deep\":[20,9]}}", "{\"default\":5}"},
-    {"mlp with linear term and dropout", "{\"mlp\":{\"deep\":[24,8],\"linearTerm\":true,\"dropout\":0.3}}", "{\"default\":8}"},
-    {"dcnV2 parallel", "{\"dcnV2\":{\"crossLayers\":2,\"deep\":[18,6],\"linearTerm\":true}}", "{\"default\":4,\"perFeature\":{\"item\":16}}"},
-    {"dcnV2 stacked, low rank", "{\"dcnV2\":{\"crossLayers\":3,\"rank\":3,\"deep\":[12],\"structure\":\"stacked\",\"linearTerm\":false}}", "{\"default\":6}"},
-    {"dcnV2 low rank, parallel, dropout", "{\"dcnV2\":{\"crossLayers\":1,\"rank\":\"5\",\"deep\":[33,17],\"dropout\":0.5}}", "{\"default\":16}"},
+    {"mlp with linear term and dropout", "{\"mlp\":{\"deep\":[24,8],\"linearTerm\":true,\"dropout\":0.3}}",
+     "{\"default\":8}"},
+    {"dcnV2 parallel", "{\"dcnV2\":{\"crossLayers\":2,\"deep\":[18,6],\"linearTerm\":true}}",
+     "{\"default\":4,\"perFeature\":{\"item\":16}}"},
+    {"dcnV2 stacked, low rank",
+     "{\"dcnV2\":{\"crossLayers\":3,\"rank\":3,\"deep\":[12],\"structure\":\"stacked\",\"linearTerm\":false}}",
+     "{\"default\":6}"},
+    {"dcnV2 low rank, parallel, dropout",
+     "{\"dcnV2\":{\"crossLayers\":1,\"rank\":\"5\",\"deep\":[33,17],\"dropout\":0.5}}", "{\"default\":16}"},
     {"dcnV2 without deep part", "{\"dcnV2\":{\"crossLayers\":2,\"deep\":[]}}", "{\"default\":3}"},
     {"dcnV2 without cross layers", "{\"dcnV2\":{\"crossLayers\":0,\"deep\":[10]}}", "{\"default\":3}"},
 };
@@ -48,7 +53,8 @@ static double engine_gradient(const struct network *net, struct backend_state *s
     size_t t = net->cat_width - 1;
     while (at < net->tables[t].offset)
         t--;
-    size_t row = (at - net->tables[t].offset) / net->tables[t].width, col = (at - net->tables[t].offset) % net->tables[t].width;
+    size_t row = (at - net->tables[t].offset) / net->tables[t].width,
+           col = (at - net->tables[t].offset) % net->tables[t].width;
     for (size_t i = 0; i < rows[t].n; i++)
         if ((size_t)rows[t].rows[i] == row)
             return (double)rows[t].values[i * net->tables[t].width + col];
@@ -65,7 +71,8 @@ static void check(const struct shape *shape, const struct loss *loss, const char
     if (ref_network(shape->network, shape->embeddings, &net, &err) < 0)
         fail_msg("%s: %s", shape->what, err.msg);
     struct objective o = {.dense = {.kind = OPTIMIZER_SGD}, .tables = {.kind = OPTIMIZER_SGD}, .loss = *loss};
-    struct backend_options options = {.isa = level, .threads = threads, .max_rows = 37, .training = true, .objective = &o, .seed = 11};
+    struct backend_options options =
+        {.isa = level, .threads = threads, .max_rows = 37, .training = true, .objective = &o, .seed = 11};
     struct backend_state *s;
     if (backend_cpu.open(net, &options, &s, &err) < 0)
         fail_msg("%s: %s", shape->what, err.msg);
@@ -128,11 +135,13 @@ static void gradients_with_threads(void **state)
 }
 
 /* All gradients of a batch as one array: dense, then the tables' rows. */
-static float *all_gradients(const struct network *net, const char *isa, int threads, const struct batch *b, size_t *ret_n)
+static float *all_gradients(const struct network *net, const char *isa, int threads, const struct batch *b,
+                            size_t *ret_n)
 {
     struct err err = ERR_INIT;
     struct objective o = {.dense = {.kind = OPTIMIZER_SGD}, .tables = {.kind = OPTIMIZER_SGD}};
-    struct backend_options options = {.isa = isa, .threads = threads, .max_rows = b->n, .training = true, .objective = &o, .seed = 11};
+    struct backend_options options =
+        {.isa = isa, .threads = threads, .max_rows = b->n, .training = true, .objective = &o, .seed = 11};
     struct backend_state *s;
     if (backend_cpu.open(net, &options, &s, &err) < 0)
         return NULL;
@@ -167,10 +176,12 @@ static void threads_and_vector_levels_change_no_bit(void **state)
         assert_int_equal(ref_network(shapes[i].network, shapes[i].embeddings, &net, &err), 0);
         struct ref_batch b = ref_batch_new(700, 4, true);
         size_t n, m;
-        float *one = all_gradients(net, "native", 1, &b.b, &n), *three = all_gradients(net, "native", 3, &b.b, &m);
+        float *one = all_gradients(net, "native", 1, &b.b, &n),
+              *three = all_gradients(net, "native", 3, &b.b, &m);
         assert_int_equal(n, m);
         assert_memory_equal(one, three, n * sizeof *one);
-        float *avx2 = all_gradients(net, "avx2", 1, &b.b, &m), *portable = all_gradients(net, "portable", 2, &b.b, &m);
+        float *avx2 = all_gradients(net, "avx2", 1, &b.b, &m),
+              *portable = all_gradients(net, "portable", 2, &b.b, &m);
         if (avx2)
             assert_memory_equal(one, avx2, n * sizeof *one);
         for (size_t e = 0; e < n; e++)
@@ -198,7 +209,11 @@ static void gradients_complete_from_the_end(void **state)
     _cleanup_network_ struct network *net = NULL;
     assert_int_equal(ref_network(shapes[3].network, shapes[3].embeddings, &net, &err), 0);
     struct objective o = {.dense = {.kind = OPTIMIZER_SGD}, .tables = {.kind = OPTIMIZER_SGD}};
-    struct backend_options options = {.isa = "native", .threads = 1, .max_rows = 600, .training = true, .objective = &o};
+    struct backend_options options = {.isa = "native",
+                                      .threads = 1,
+                                      .max_rows = 600,
+                                      .training = true,
+                                      .objective = &o};
     struct backend_state *s;
     assert_int_equal(backend_cpu.open(net, &options, &s, &err), 0);
     float *w = ref_weights(net, 9);
@@ -223,7 +238,11 @@ static void bad_inputs_and_divergence_are_named(void **state)
     _cleanup_network_ struct network *net = NULL;
     assert_int_equal(ref_network(shapes[3].network, shapes[3].embeddings, &net, &err), 0);
     struct objective o = {.dense = {.kind = OPTIMIZER_SGD}, .tables = {.kind = OPTIMIZER_SGD}};
-    struct backend_options options = {.isa = "native", .threads = 1, .max_rows = 20, .training = true, .objective = &o};
+    struct backend_options options = {.isa = "native",
+                                      .threads = 1,
+                                      .max_rows = 20,
+                                      .training = true,
+                                      .objective = &o};
     struct backend_state *s;
     assert_int_equal(backend_cpu.open(net, &options, &s, &err), 0);
     float *w = ref_weights(net, 9);

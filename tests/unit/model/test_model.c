@@ -6,37 +6,49 @@
 #include "stages/model/modelfile.h"
 #include "tests/unit/model/reference.h"
 
-static const char dcn[] = "{\"dcnV2\":{\"crossLayers\":2,\"rank\":\"full\",\"deep\":[64,32],\"linearTerm\":true}}";
+static const char dcn[] =
+    "{\"dcnV2\":{\"crossLayers\":2,\"rank\":\"full\",\"deep\":[64,32],\"linearTerm\":true}}";
 
 static void descriptions_are_checked(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
     struct network *net = NULL;
-    assert_fails(ref_network("{\"dlrm\":{}}", NULL, &net, &err), &err, ERR_INVALID, "logistic, mlp and dcnV2");
+    assert_fails(ref_network("{\"dlrm\":{}}", NULL, &net, &err), &err, ERR_INVALID,
+                 "logistic, mlp and dcnV2");
     assert_fails(ref_network("{\"dcnV3\":{}}", NULL, &net, &err), &err, ERR_INVALID, "did you mean dcnV2");
-    assert_fails(ref_network("{\"mlp\":{\"deep\":[4]},\"logistic\":{}}", NULL, &net, &err), &err, ERR_INVALID, "exactly one network");
-    assert_fails(ref_network("{\"mlp\":{\"deep\":[]}}", NULL, &net, &err), &err, ERR_INVALID, "trainDdp.network.mlp.deep");
-    assert_fails(ref_network("{\"mlp\":{\"deep\":[3.5]}}", NULL, &net, &err), &err, ERR_INVALID, "position 0");
-    assert_fails(ref_network("{\"mlp\":{\"deep\":[3],\"dropout\":1}}", NULL, &net, &err), &err, ERR_INVALID, "dropout");
-    assert_fails(ref_network("{\"mlp\":{\"deep\":[3],\"activation\":\"gelu\"}}", NULL, &net, &err), &err, ERR_INVALID, "activation");
+    assert_fails(ref_network("{\"mlp\":{\"deep\":[4]},\"logistic\":{}}", NULL, &net, &err), &err, ERR_INVALID,
+                 "exactly one network");
+    assert_fails(ref_network("{\"mlp\":{\"deep\":[]}}", NULL, &net, &err), &err, ERR_INVALID,
+                 "trainDdp.network.mlp.deep");
+    assert_fails(ref_network("{\"mlp\":{\"deep\":[3.5]}}", NULL, &net, &err), &err, ERR_INVALID,
+                 "position 0");
+    assert_fails(ref_network("{\"mlp\":{\"deep\":[3],\"dropout\":1}}", NULL, &net, &err), &err, ERR_INVALID,
+                 "dropout");
+    assert_fails(ref_network("{\"mlp\":{\"deep\":[3],\"activation\":\"gelu\"}}", NULL, &net, &err), &err,
+                 ERR_INVALID, "activation");
     assert_fails(ref_network("{\"dcnV2\":{\"rank\":\"half\"}}", NULL, &net, &err), &err, ERR_INVALID, "rank");
-    assert_fails(ref_network("{\"dcnV2\":{\"structure\":\"serial\"}}", NULL, &net, &err), &err, ERR_INVALID, "parallel or stacked");
-    assert_fails(ref_network(dcn, "{\"perFeature\":{\"itm\":4}}", &net, &err), &err, ERR_INVALID, "embeddings.perFeature.itm");
-    assert_fails(ref_network(dcn, "{\"default\":0}", &net, &err), &err, ERR_INVALID, "trainDdp.embeddings.default");
+    assert_fails(ref_network("{\"dcnV2\":{\"structure\":\"serial\"}}", NULL, &net, &err), &err, ERR_INVALID,
+                 "parallel or stacked");
+    assert_fails(ref_network(dcn, "{\"perFeature\":{\"itm\":4}}", &net, &err), &err, ERR_INVALID,
+                 "embeddings.perFeature.itm");
+    assert_fails(ref_network(dcn, "{\"default\":0}", &net, &err), &err, ERR_INVALID,
+                 "trainDdp.embeddings.default");
     assert_null(net);
 }
 
 static void tensors_cover_the_weights_once(void **state)
 {
     (void)state;
-    static const char *const networks[] = {
-        "{\"logistic\":{}}", dcn, "{\"mlp\":{\"deep\":[5]}}", "{\"dcnV2\":{\"rank\":3,\"crossLayers\":2,\"deep\":[5],\"structure\":\"stacked\"}}"};
+    static const char *const networks[] =
+        {"{\"logistic\":{}}", dcn, "{\"mlp\":{\"deep\":[5]}}",
+         "{\"dcnV2\":{\"rank\":3,\"crossLayers\":2,\"deep\":[5],\"structure\":\"stacked\"}}"};
     for (size_t k = 0; k < sizeof networks / sizeof networks[0]; k++) {
         struct err err = ERR_INIT;
         _cleanup_network_ struct network *net = NULL;
         assert_ok(ref_network(networks[k], "{\"default\":4}", &net, &err), &err);
-        float *w = ref_weights(net, 3), *copy = xcalloc(net->n_total, sizeof *copy), *values = xcalloc(net->n_total, sizeof *values);
+        float *w = ref_weights(net, 3), *copy = xcalloc(net->n_total, sizeof *copy),
+              *values = xcalloc(net->n_total, sizeof *values);
         for (size_t i = 0; i < network_tensor_count(net); i++) {
             struct network_tensor t;
             network_tensor(net, i, &t);
@@ -97,7 +109,8 @@ static void scores_do_not_depend_on_the_batch(void **state)
         _cleanup_network_ struct network *net = NULL;
         assert_ok(ref_network(dcn, NULL, &net, &err), &err);
         enum { ROWS = 1000 };
-        struct backend_options o = {.isa = isa[k], .threads = 1, .max_rows = ROWS}, three = {.isa = isa[k], .threads = 3, .max_rows = ROWS};
+        struct backend_options o = {.isa = isa[k], .threads = 1, .max_rows = ROWS},
+                               three = {.isa = isa[k], .threads = 3, .max_rows = ROWS};
         struct backend_state *s, *s3;
         if (backend_cpu.open(net, &o, &s, &err) < 0)
             continue; /* this CPU lacks the level */
@@ -175,7 +188,8 @@ static void models_are_written_and_loaded(void **state)
         price[i] = i * 0.1;
         hour[i] = i % 26;
     }
-    struct column columns[] = {{.name = "price", .type = COLUMN_F64, .f64 = price}, {.name = "hour", .type = COLUMN_I64, .i64 = hour}};
+    struct column columns[] = {{.name = "price", .type = COLUMN_F64, .f64 = price},
+                               {.name = "hour", .type = COLUMN_I64, .i64 = hour}};
     struct column_batch raw = {.columns = columns, .n_columns = 2, .n_rows = ROWS};
     struct featurebatch batch = {0};
     assert_ok(featurespec_apply(fs, &raw, &batch, &err), &err);
@@ -213,7 +227,8 @@ static void models_are_written_and_loaded(void **state)
     size_t len;
     assert_ok(fs_read_file(json, 1 << 20, &text, &len, &err), &err);
     assert_ok(modelfile_write(dir, wrong, w2, LOSS_BCE, NULL, &err), &err);
-    assert_ok(fs_write_atomic(json, text, len, &err), &err); /* the first network's description with the second's weights */
+    assert_ok(fs_write_atomic(json, text, len, &err),
+              &err); /* the first network's description with the second's weights */
     assert_fails(model_load(dir, &m, &err), &err, ERR_INVALID, "tensors");
     free(text);
     free(w2);

@@ -46,12 +46,18 @@ struct setup {
     float *w;
 };
 
-static void open_setup(struct setup *x, const struct optimizer *dense, const struct optimizer *tables, double clip)
+static void open_setup(struct setup *x, const struct optimizer *dense, const struct optimizer *tables,
+                       double clip)
 {
     struct err err = ERR_INIT;
     *x = (struct setup){.o = {.dense = *dense, .tables = *tables, .clip_norm = clip}};
-    assert_ok(ref_network("{\"mlp\":{\"deep\":[7],\"linearTerm\":true}}", "{\"default\":4}", &x->net, &err), &err);
-    struct backend_options options = {.isa = "native", .threads = 2, .max_rows = 64, .training = true, .objective = &x->o};
+    assert_ok(ref_network("{\"mlp\":{\"deep\":[7],\"linearTerm\":true}}", "{\"default\":4}", &x->net, &err),
+              &err);
+    struct backend_options options = {.isa = "native",
+                                      .threads = 2,
+                                      .max_rows = 64,
+                                      .training = true,
+                                      .objective = &x->o};
     assert_ok(backend_cpu.open(x->net, &options, &x->s, &err), &err);
     x->w = ref_weights(x->net, 5);
     backend_cpu.write(x->s, BACKEND_WEIGHTS, x->w);
@@ -96,7 +102,8 @@ static void run_steps(const struct optimizer *dense, const struct optimizer *tab
         d[i].w = (double)x.w[i];
     for (size_t i = 0; i < table->rows * 5; i++)
         e[i].w = (double)x.w[table->offset + i];
-    bool everywhere = tables->kind == OPTIMIZER_ADAM || tables->kind == OPTIMIZER_ADAMW || tables->kind == OPTIMIZER_MOMENTUM;
+    bool everywhere = tables->kind == OPTIMIZER_ADAM || tables->kind == OPTIMIZER_ADAMW ||
+                      tables->kind == OPTIMIZER_MOMENTUM;
     for (int t = 1; t <= STEPS; t++) {
         float *g = backend_cpu.gradients(x.s);
         for (size_t i = 0; i < net->n_dense; i++) {
@@ -106,7 +113,8 @@ static void run_steps(const struct optimizer *dense, const struct optimizer *tab
         int32_t rows[2][2];
         float values[2][10];
         make_rows(t, rows, values);
-        struct sparse_rows lists[2][3] = {{{.n = 2, .rows = rows[0], .values = values[0]}}, {{.n = 2, .rows = rows[1], .values = values[1]}}};
+        struct sparse_rows lists[2][3] = {{{.n = 2, .rows = rows[0], .values = values[0]}},
+                                          {{.n = 2, .rows = rows[1], .values = values[1]}}};
         double row_g[40][5] = {{0}};
         bool touched[40] = {false};
         for (int w = 0; w < 2; w++)
@@ -139,7 +147,8 @@ static void run_steps(const struct optimizer *dense, const struct optimizer *tab
         assert_close((double)w[i], d[i].w, what, i);
     for (size_t i = 0; i < table->rows * 5; i++)
         assert_close((double)w[table->offset + i], e[i].w, what, i);
-    assert_memory_equal(w + net->tables[1].offset, x.w + net->tables[1].offset, everywhere ? 0 : net->tables[1].rows * 5 * sizeof *w);
+    assert_memory_equal(w + net->tables[1].offset, x.w + net->tables[1].offset,
+                        everywhere ? 0 : net->tables[1].rows * 5 * sizeof *w);
     free(w);
     free(d);
     free(e);
@@ -150,12 +159,24 @@ static void run_steps(const struct optimizer *dense, const struct optimizer *tab
 static void every_optimizer_follows_its_formula(void **state)
 {
     (void)state;
-    struct optimizer sgd = {.kind = OPTIMIZER_SGD, .lr = 0.1}, decayed = {.kind = OPTIMIZER_SGD, .lr = 0.1, .weight_decay = 0.1},
-                     momentum = {.kind = OPTIMIZER_MOMENTUM, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01},
-                     adam = {.kind = OPTIMIZER_ADAM, .lr = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1},
-                     adamw = {.kind = OPTIMIZER_ADAMW, .lr = 0.05, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-3, .weight_decay = 0.1},
-                     sparse = {.kind = OPTIMIZER_SPARSE_ADAM, .lr = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-3},
-                     adagrad = {.kind = OPTIMIZER_ROWWISE_ADAGRAD, .lr = 0.05, .eps = 1e-10}, adam_no_decay = adam;
+    struct optimizer
+        sgd = {.kind = OPTIMIZER_SGD, .lr = 0.1},
+        decayed = {.kind = OPTIMIZER_SGD, .lr = 0.1, .weight_decay = 0.1},
+        momentum = {.kind = OPTIMIZER_MOMENTUM, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01},
+        adam = {.kind = OPTIMIZER_ADAM,
+                .lr = 0.05,
+                .beta1 = 0.9,
+                .beta2 = 0.999,
+                .eps = 1e-8,
+                .weight_decay = 0.1},
+        adamw = {.kind = OPTIMIZER_ADAMW,
+                 .lr = 0.05,
+                 .beta1 = 0.8,
+                 .beta2 = 0.99,
+                 .eps = 1e-3,
+                 .weight_decay = 0.1},
+        sparse = {.kind = OPTIMIZER_SPARSE_ADAM, .lr = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-3},
+        adagrad = {.kind = OPTIMIZER_ROWWISE_ADAGRAD, .lr = 0.05, .eps = 1e-10}, adam_no_decay = adam;
     adam_no_decay.weight_decay = 0;
     run_steps(&sgd, &sgd, "sgd, sgd");
     run_steps(&decayed, &sgd, "sgd with decay, sgd");
@@ -172,7 +193,11 @@ static void sparse_adam_counts_steps_per_table(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    struct optimizer sgd = {.kind = OPTIMIZER_SGD, .lr = 0.1}, sparse = {.kind = OPTIMIZER_SPARSE_ADAM, .lr = 0.1, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    struct optimizer sgd = {.kind = OPTIMIZER_SGD, .lr = 0.1}, sparse = {.kind = OPTIMIZER_SPARSE_ADAM,
+                                                                         .lr = 0.1,
+                                                                         .beta1 = 0.9,
+                                                                         .beta2 = 0.999,
+                                                                         .eps = 1e-8};
     struct setup x;
     open_setup(&x, &sgd, &sparse, 0);
     int32_t row = 2;
@@ -187,7 +212,8 @@ static void sparse_adam_counts_steps_per_table(void **state)
     size_t at = x.net->tables[0].offset + 10;
     for (size_t i = 0; i < 5; i++) {
         double gi = (double)g[i], m = 0.1 * gi, v = 0.001 * gi * gi;
-        double want = (double)x.w[at + i] - 0.1 * sqrt(1 - pow(0.999, 3)) / (1 - pow(0.9, 3)) * m / (sqrt(v) + 1e-8);
+        double want =
+            (double)x.w[at + i] - 0.1 * sqrt(1 - pow(0.999, 3)) / (1 - pow(0.9, 3)) * m / (sqrt(v) + 1e-8);
         assert_close((double)w[at + i], want, "row 2", i);
     }
     free(w);
@@ -216,7 +242,8 @@ static void clipping_bounds_the_dense_norm_only(void **state)
     backend_cpu.read(x.s, BACKEND_WEIGHTS, w);
     assert_close((double)w[0], (double)x.w[0] - 3 * 2.0 / 5, "dense", 0);
     assert_close((double)w[16], (double)x.w[16] - 4 * 2.0 / 5, "dense", 16);
-    assert_close((double)w[x.net->tables[0].offset + 5], (double)x.w[x.net->tables[0].offset + 5] - 10, "table", 5);
+    assert_close((double)w[x.net->tables[0].offset + 5], (double)x.w[x.net->tables[0].offset + 5] - 10,
+                 "table", 5);
 
     g[3] = NAN;
     assert_true(backend_cpu.apply(x.s, &a, &norm, &err) < 0);
@@ -241,10 +268,12 @@ static void objectives_are_decoded_and_refused(void **state)
     assert_ok(decode("{}", &o, &err), &err);
     assert_int_equal(o.dense.kind, OPTIMIZER_ADAMW);
     assert_int_equal(o.tables.kind, OPTIMIZER_SPARSE_ADAM);
-    assert_ok(decode("{\"loss\":{\"bce\":{\"labelSmoothing\":0.1}},\"optimizers\":{\"dense\":{\"sgd\":{\"lr\":0.5,\"momentum\":0.9}},\"embeddings\":{\"adam\":{}}},"
-                     "\"schedule\":{\"warmupSteps\":10,\"decay\":{\"steps\":{\"at\":[0.5,0.75],\"factor\":0.1}}},\"clip\":{\"globalNorm\":3}}",
-                     &o, &err),
-              &err);
+    assert_ok(
+        decode(
+            "{\"loss\":{\"bce\":{\"labelSmoothing\":0.1}},\"optimizers\":{\"dense\":{\"sgd\":{\"lr\":0.5,\"momentum\":0.9}},\"embeddings\":{\"adam\":{}}},"
+            "\"schedule\":{\"warmupSteps\":10,\"decay\":{\"steps\":{\"at\":[0.5,0.75],\"factor\":0.1}}},\"clip\":{\"globalNorm\":3}}",
+            &o, &err),
+        &err);
     assert_int_equal(o.dense.kind, OPTIMIZER_MOMENTUM);
     assert_int_equal(o.tables.kind, OPTIMIZER_ADAM);
     assert_true(schedule_factor(&o.schedule, 0, 100) == 0.1);
@@ -252,27 +281,36 @@ static void objectives_are_decoded_and_refused(void **state)
     assert_true(schedule_factor(&o.schedule, 49, 100) == 1);
     assert_true(fabs(schedule_factor(&o.schedule, 50, 100) - 0.1) < 1e-12);
     assert_true(fabs(schedule_factor(&o.schedule, 99, 100) - 0.01) < 1e-12);
-    assert_ok(decode("{\"schedule\":{\"warmupSteps\":10,\"decay\":{\"cosine\":{\"floor\":0.1}}}}", &o, &err), &err);
+    assert_ok(decode("{\"schedule\":{\"warmupSteps\":10,\"decay\":{\"cosine\":{\"floor\":0.1}}}}", &o, &err),
+              &err);
     assert_true(schedule_factor(&o.schedule, 10, 110) == 1);
     assert_true(fabs(schedule_factor(&o.schedule, 60, 110) - 0.55) < 1e-12);
     assert_true(fabs(schedule_factor(&o.schedule, 110, 110) - 0.1) < 1e-12);
     assert_ok(decode("{\"schedule\":{\"decay\":{\"linear\":{}}}}", &o, &err), &err);
     assert_true(fabs(schedule_factor(&o.schedule, 25, 100) - 0.75) < 1e-12);
-    assert_fails(decode("{\"schedule\":{\"decay\":{\"exponential\":{}}}}", &o, &err), &err, ERR_INVALID, "steps, linear or cosine");
-    assert_fails(decode("{\"optimizers\":{\"dense\":{\"lamb\":{}}}}", &o, &err), &err, ERR_INVALID, "trainDdp.optimizers.dense");
-    assert_fails(decode("{\"optimizers\":{\"dense\":{\"sparseAdam\":{}}}}", &o, &err), &err, ERR_INVALID, "sparseAdam");
-    assert_fails(decode("{\"optimizers\":{\"dense\":{\"adam\":{\"betas\":[0.9,1]}}}}", &o, &err), &err, ERR_INVALID, "betas[1]");
-    assert_fails(decode("{\"optimizers\":{\"dense\":{\"adam\":{\"learning\":1}}}}", &o, &err), &err, ERR_INVALID, "learning");
+    assert_fails(decode("{\"schedule\":{\"decay\":{\"exponential\":{}}}}", &o, &err), &err, ERR_INVALID,
+                 "steps, linear or cosine");
+    assert_fails(decode("{\"optimizers\":{\"dense\":{\"lamb\":{}}}}", &o, &err), &err, ERR_INVALID,
+                 "trainDdp.optimizers.dense");
+    assert_fails(decode("{\"optimizers\":{\"dense\":{\"sparseAdam\":{}}}}", &o, &err), &err, ERR_INVALID,
+                 "sparseAdam");
+    assert_fails(decode("{\"optimizers\":{\"dense\":{\"adam\":{\"betas\":[0.9,1]}}}}", &o, &err), &err,
+                 ERR_INVALID, "betas[1]");
+    assert_fails(decode("{\"optimizers\":{\"dense\":{\"adam\":{\"learning\":1}}}}", &o, &err), &err,
+                 ERR_INVALID, "learning");
     assert_fails(decode("{\"loss\":{\"listwise\":{}}}", &o, &err), &err, ERR_INVALID, "trainDdp.loss");
-    assert_fails(decode("{\"schedule\":{\"decay\":{\"steps\":{\"at\":[0.5,0.4],\"factor\":0.1}}}}", &o, &err), &err, ERR_INVALID, "rising");
+    assert_fails(decode("{\"schedule\":{\"decay\":{\"steps\":{\"at\":[0.5,0.4],\"factor\":0.1}}}}", &o, &err),
+                 &err, ERR_INVALID, "rising");
     assert_fails(decode("{\"clip\":{\"globalNorm\":0}}", &o, &err), &err, ERR_INVALID, "globalNorm");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_optimizer_follows_its_formula), cmocka_unit_test(sparse_adam_counts_steps_per_table),
-        cmocka_unit_test(clipping_bounds_the_dense_norm_only), cmocka_unit_test(objectives_are_decoded_and_refused),
+        cmocka_unit_test(every_optimizer_follows_its_formula),
+        cmocka_unit_test(sparse_adam_counts_steps_per_table),
+        cmocka_unit_test(clipping_bounds_the_dense_norm_only),
+        cmocka_unit_test(objectives_are_decoded_and_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,8 @@ static int set_up(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = xcalloc(1, sizeof *f);
-    if (fs_make_temp_dir("/tmp", "test-checkpoint", &f->dir, &err) < 0 || fs_make_temp_dir("/tmp", "test-scratch", &f->scratch, &err) < 0)
+    if (fs_make_temp_dir("/tmp", "test-checkpoint", &f->dir, &err) < 0 ||
+        fs_make_temp_dir("/tmp", "test-scratch", &f->scratch, &err) < 0)
         return -1;
     _cleanup_free_ char *url = xasprintf("file://%s", f->dir);
     struct store_config config = {.url = url};
@@ -43,7 +44,12 @@ static int tear_down(void **state)
 
 static struct checkpoint_options options(const struct fixture *f, int attempt)
 {
-    return (struct checkpoint_options){.store = f->store, .prefix = "runs/u/train/g1/checkpoints", .attempt = attempt, .claim = true, .keep = 2, .scratch = f->scratch,
+    return (struct checkpoint_options){.store = f->store,
+                                       .prefix = "runs/u/train/g1/checkpoints",
+                                       .attempt = attempt,
+                                       .claim = true,
+                                       .keep = 2,
+                                       .scratch = f->scratch,
                                        .fingerprint = print_a};
 }
 
@@ -61,7 +67,13 @@ static void save(struct checkpoints *c, int64_t step, bool best)
     }
     for (size_t i = 0; i < MOMENTS; i++)
         moments[i] = value(step + 1, i);
-    struct checkpoint_data d = {.step = step, .weights = weights, .n_weights = WEIGHTS, .optimizer = moments, .n_optimizer = MOMENTS, .best = kept, .has_best = best};
+    struct checkpoint_data d = {.step = step,
+                                .weights = weights,
+                                .n_weights = WEIGHTS,
+                                .optimizer = moments,
+                                .n_optimizer = MOMENTS,
+                                .best = kept,
+                                .has_best = best};
     d.text = xasprintf("{\"step\":%lld}", (long long)step);
     checkpoints_save(c, &d);
     checkpoints_await(c);
@@ -72,7 +84,11 @@ static int64_t restore(struct checkpoints *c, bool expect_best)
 {
     struct err err = ERR_INIT;
     float weights[WEIGHTS], moments[MOMENTS], best[WEIGHTS];
-    struct checkpoint_data d = {.weights = weights, .n_weights = WEIGHTS, .optimizer = moments, .n_optimizer = MOMENTS, .best = best};
+    struct checkpoint_data d = {.weights = weights,
+                                .n_weights = WEIGHTS,
+                                .optimizer = moments,
+                                .n_optimizer = MOMENTS,
+                                .best = best};
     bool found;
     assert_ok(checkpoints_restore(c, &d, &found, &err), &err);
     if (!found)

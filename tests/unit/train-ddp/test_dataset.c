@@ -32,7 +32,14 @@ static int make_shards(void **state)
             cat[2 * i] = row;
             cat[2 * i + 1] = 7;
         }
-        struct shard s = {.n = (size_t)n, .dense_width = 1, .cat_width = 2, .label_width = 1, .dense = dense, .cat = cat, .label = label, .weight = weight};
+        struct shard s = {.n = (size_t)n,
+                          .dense_width = 1,
+                          .cat_width = 2,
+                          .label_width = 1,
+                          .dense = dense,
+                          .cat = cat,
+                          .label = label,
+                          .weight = weight};
         _cleanup_free_ char *name = xasprintf("%05d.safetensors", k), *path = fs_join(dir, name);
         if (shard_write(path, &s, &err) < 0)
             return -1;
@@ -55,11 +62,16 @@ static void read_epoch(struct dataset *d, int64_t epoch, size_t step, int32_t *r
     float dense[ROWS], label[ROWS], weight[ROWS];
     int32_t cat[ROWS * 2];
     for (size_t at = 0; at < ROWS; at += step) {
-        struct batch_rows b = {.n = ROWS - at < step ? ROWS - at : step, .dense = dense, .label = label, .weight = weight, .cat = cat};
+        struct batch_rows b = {.n = ROWS - at < step ? ROWS - at : step,
+                               .dense = dense,
+                               .label = label,
+                               .weight = weight,
+                               .cat = cat};
         dataset_fill(d, epoch, (int64_t)at, &b);
         for (size_t i = 0; i < b.n; i++) {
             int32_t row = cat[2 * i];
-            assert_true(dense[i] == (float)row && label[i] == (float)(row % 2) && weight[i] == (float)(row + 1) && cat[2 * i + 1] == 7);
+            assert_true(dense[i] == (float)row && label[i] == (float)(row % 2) &&
+                        weight[i] == (float)(row + 1) && cat[2 * i + 1] == 7);
             ret[at + i] = row;
         }
     }
@@ -109,7 +121,11 @@ static void workers_slices_make_the_whole(void **state)
     int32_t cat[ROWS * 2];
     static const size_t cuts[] = {0, 350, 351, 1000, ROWS};
     for (size_t w = 4; w-- > 0;) { /* in any order */
-        struct batch_rows b = {.n = cuts[w + 1] - cuts[w], .dense = dense, .label = label, .weight = weight, .cat = cat};
+        struct batch_rows b = {.n = cuts[w + 1] - cuts[w],
+                               .dense = dense,
+                               .label = label,
+                               .weight = weight,
+                               .cat = cat};
         dataset_fill(d, 3, (int64_t)cuts[w], &b);
         for (size_t i = 0; i < b.n; i++)
             parts[cuts[w] + i] = cat[2 * i];
@@ -128,7 +144,8 @@ static void widths_must_fit(void **state)
     (void)state;
     struct err err = ERR_INIT;
     struct dataset *d = NULL;
-    assert_fails(dataset_open(dir, 17, 2, 2, &d, &err), &err, ERR_INVALID, "expected 2 dense and 2 categorical columns");
+    assert_fails(dataset_open(dir, 17, 2, 2, &d, &err), &err, ERR_INVALID,
+                 "expected 2 dense and 2 categorical columns");
     assert_null(d);
 }
 

@@ -51,7 +51,8 @@ static void auc_counts_pairs_ties_and_weights(void **state)
         close_to(metrics_auc(scores, labels, NULL, N), auc_by_pairs(NULL));
         close_to(metrics_auc(scores, labels, weights, N), auc_by_pairs(weights));
     }
-    float same[3] = {0.5F, 0.5F, 0.5F}, both[3] = {1, 0, 0}, one[3] = {1, 1, 1}, negative_zero[2] = {-0.0F, -1.0F}, order[2] = {1, 0};
+    float same[3] = {0.5F, 0.5F, 0.5F}, both[3] = {1, 0, 0}, one[3] = {1, 1, 1},
+          negative_zero[2] = {-0.0F, -1.0F}, order[2] = {1, 0};
     close_to(metrics_auc(same, both, NULL, 3), 0.5);
     assert_true(isnan(metrics_auc(same, one, NULL, 3)));
     close_to(metrics_auc(negative_zero, order, NULL, 2), 1);
