@@ -1,9 +1,11 @@
 /* The model's files and the step's values: see contract, section 6. */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
@@ -22,16 +24,24 @@ static int copy_file(const char *from_dir, const char *to_dir, const char *name,
 {
     _cleanup_free_ char *from = fs_join(from_dir, name), *to = fs_join(to_dir, name),
                         *chunk = xmalloc(COPY_BYTES);
-    _cleanup_file_ FILE *in = fopen(from, "rbe");
-    if (!in)
+    _cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0)
         return optional && errno == ENOENT ? 0 : err_errno(err, errno, "cannot open %s", from);
-    _cleanup_file_ FILE *out = fopen(to, "wbe");
-    if (!out)
+    _cleanup_close_ int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (out < 0)
         return err_errno(err, errno, "cannot create %s", to);
-    for (size_t n; (n = fread(chunk, 1, COPY_BYTES, in)) > 0;)
-        if (fwrite(chunk, 1, n, out) != n)
-            return err_errno(err, errno, "cannot write %s", to);
-    return ferror(in) || fflush(out) != 0 ? err_errno(err, errno, "cannot copy %s to %s", from, to) : 0;
+    for (;;) {
+        ssize_t n = read(in, chunk, COPY_BYTES);
+        if (n < 0)
+            return err_errno(err, errno, "cannot read %s", from);
+        if (n == 0)
+            return 0;
+        for (ssize_t done = 0, w; done < n; done += w) {
+            w = write(out, chunk + done, (size_t)(n - done));
+            if (w < 0)
+                return err_errno(err, errno, "cannot write %s", to);
+        }
+    }
 }
 
 static int write_document(const char *dir, const char *name, const cJSON *doc, size_t max, struct err *err)

@@ -152,6 +152,9 @@ static int spread(struct trainer *t, struct checkpoint_data *d, struct err *err)
         collective_broadcast(t->collective, d->weights, d->n_weights * sizeof(float), 0, err) < 0 ||
         collective_broadcast(t->collective, d->optimizer, d->n_optimizer * sizeof(float), 0, err) < 0)
         return -1;
+    if (!d->text)
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "checkpoint",
+                        "a restored checkpoint has no state");
     if (head[1] && t->best &&
         collective_broadcast(t->collective, t->best, d->n_weights * sizeof(float), 0, err) < 0)
         return -1;

@@ -2,7 +2,7 @@
 # train-ddp as real processes, by hand on synthetic features: workers agree, a killed or stopped run resumes to the same
 # bytes, a lost peer ends the others, and what is wrong is said with the right exit code.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 make -s "$BUILD/bin/train-ddp" "$BUILD/obj/tests/harness/synthetic-features.c.o" >/dev/null || exit 1
 dir=$(mktemp -d)
@@ -39,7 +39,7 @@ start() {
         RANK=$r LOCAL_RANK=$r WORLD_SIZE=$3 MASTER_ADDR=127.5.1.1 MASTER_PORT=$port TRAINYARD_ADVERTISE_ADDR=127.5.1.$((r + 1)) \
             TRAINYARD_RENDEZVOUS_KEY=$key "$BUILD/bin/train-ddp" --config "$2" --input features="$dir/features" --output "$1" \
             >"$1.$r.json" 2>>"$1.$r.log" &
-        pids[$r]=$!
+        pids[r]=$!
     done
 }
 # finish: waits for all; exit codes in ${codes[@]}
@@ -47,7 +47,7 @@ finish() {
     codes=()
     for ((r = 0; r < ${#pids[@]}; r++)); do
         wait "${pids[$r]}"
-        codes[$r]=$?
+        codes[r]=$?
     done
     pids=()
 }
@@ -180,7 +180,11 @@ refused() { # refused CODE WORD CONFIG [OPTION…]
     shift 3
     "$BUILD/bin/train-ddp" --config "$conf" --input features="$dir/features" --output "$dir/refused" "$@" >"$dir/out" 2>&1
     local rc=$?
-    [ $rc = "$code" ] && grep -q -- "$word" "$dir/out" || { echo "exit $rc, expected $code with \"$word\""; cat "$dir/out"; return 1; }
+    if [ $rc != "$code" ] || ! grep -q -- "$word" "$dir/out"; then
+        echo "exit $rc, expected $code with \"$word\""
+        cat "$dir/out"
+        return 1
+    fi
 }
 sed 's/dcnV2/dlrm/' "$dir/short.json" >"$dir/dlrm.json"
 check "an unknown network is a configuration error" refused 78 'logistic, mlp and dcnV2' "$dir/dlrm.json"
