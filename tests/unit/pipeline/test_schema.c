@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/alloc.h"
+#include "operator/pipeline/plan.h"
 #include "operator/pipeline/schema-internal.h"
 #include "operator/pipeline/schema.h"
 
@@ -285,6 +286,32 @@ static void test_defaults_satisfy_their_schema(void **state)
     check_defaults(schema_root(SCHEMA_RUN));
 }
 
+/* Of a status that the planner writes, the API server must drop nothing. */
+static void test_a_runs_status_fits_its_schema(void **state)
+{
+    (void)state;
+    struct run_status status;
+    run_status_init(&status);
+    status.phase = PHASE_STOPPING;
+    status.reason = xstrdup("Asked");
+    status.message = xstrdup("stopped by hand");
+    status.started_ms = status.finished_ms = INT64_C(1769824800000);
+    status.clock = (struct stopwatch){.counted_ms = 5, .since_ms = INT64_C(1769824800000)};
+    status.stopping = RUN_STOP_GRACEFUL;
+    status.out_of_time = true;
+    status.observed_restart = xstrdup("again");
+    cJSON *json = NULL;
+    struct err err = ERR_INIT;
+    assert_ok(run_status_to_json(&status, &json, &err), &err);
+    const cJSON *properties = cJSON_GetObjectItem(schema_root(SCHEMA_RUN), "properties");
+    struct findings findings = {0};
+    schema_check(cJSON_GetObjectItem(properties, "status"), json, NULL, NULL, &findings);
+    if (findings.n)
+        fail_msg("%s: %s", findings.items[0].path, findings.items[0].message);
+    cJSON_Delete(json);
+    run_status_release(&status);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_fields_are_found_by_path),
         cmocka_unit_test(test_the_crds_are_bounded_described_and_small),
         cmocka_unit_test(test_defaults_satisfy_their_schema),
+        cmocka_unit_test(test_a_runs_status_fits_its_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
