@@ -210,7 +210,7 @@ static int show_versions(struct store *s, const struct options *o, const char *m
         return command_print_json(all, err);
     }
     const cJSON *v, *a;
-    (void)printf("%-7s  %-20s  %-12s  %-24s  %s\n", "VERSION", "CREATED", "MODEL", "ALIASES", "METRICS");
+    (void)printf("%-7s  %-24s  %-12s  %-24s  %s\n", "VERSION", "CREATED", "DIGEST", "ALIASES", "METRICS");
     cJSON_ArrayForEach(v, versions)
     {
         _cleanup_buf_ struct buf names = BUF_INIT(4096);
@@ -219,7 +219,7 @@ static int show_versions(struct store *s, const struct options *o, const char *m
             if (int_of(aliases, a->string) == int_of(v, "version"))
                 (void)buf_addf(&names, "%s%s", names.len ? ", " : "", a->string);
         }
-        (void)printf("%-7" PRId64 "  %-20s  %-12.12s  %-24s  ", int_of(v, "version"),
+        (void)printf("%-7" PRId64 "  %-24s  %-12.12s  %-24s  ", int_of(v, "version"),
                      *text_of(v, "created") ? text_of(v, "created") : text_of(v, "at"), text_of(v, "model"),
                      names.len ? buf_str(&names) : "-");
         print_metrics(v, 80);
@@ -254,7 +254,7 @@ static int do_history(struct store *s, const struct options *o, int n, char **ar
             err, ERR_NOTFOUND, EXITCODE_NOINPUT, "no-alias",
             "alias %s of model %s was never set: `trainyard models promote %s VERSION %s` sets it", alias,
             args[0], args[0], alias);
-    (void)printf("%-4s  %-20s  %-11s  %-16s  %s\n", "SEQ", "WHEN", "VERSION", "WHO", "WHY");
+    (void)printf("%-4s  %-24s  %-11s  %-16s  %s\n", "SEQ", "WHEN", "VERSION", "WHO", "WHY");
     cJSON_ArrayForEach(r, records)
     {
         char from[24] = "-", at[CLOCK_RFC3339_MAX] = "";
@@ -262,7 +262,7 @@ static int do_history(struct store *s, const struct options *o, int n, char **ar
             (void)snprintf(from, sizeof from, "%" PRId64, int_of(r, "from"));
         if (*text_of(r, "at"))
             (void)snprintf(at, sizeof at, "%s", text_of(r, "at"));
-        (void)printf("%-4" PRId64 "  %-20s  %4s → %-4" PRId64 "  %-16s  %s%s\n", int_of(r, "seq"), at, from,
+        (void)printf("%-4" PRId64 "  %-24s  %4s → %-4" PRId64 "  %-16s  %s%s\n", int_of(r, "seq"), at, from,
                      int_of(r, "to"), text_of(r, "who"), text_of(r, "why"),
                      cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(r, "automatic")) ? " (by a register step)"
                                                                                     : "");

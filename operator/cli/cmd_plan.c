@@ -26,7 +26,7 @@ static const struct cli_option options[] = {
      .kind = CLI_LIST,
      .metavar = "NAME=VALUE",
      AT(params),
-     .help = "A parameter of the pipeline. May be repeated."},
+     .help = "A parameter of the pipeline."},
     {.name = "scheduled-time",
      .kind = CLI_STRING,
      .metavar = "TIME",

@@ -18,7 +18,7 @@ static const struct cli_option options[] = {
      .kind = CLI_LIST,
      .metavar = "STEP",
      AT(from),
-     .help = "The step to begin again with; what depends on it follows. May be repeated."},
+     .help = "The step to begin again with; what depends on it follows."},
     {.name = "stages-dir",
      .kind = CLI_STRING,
      .metavar = "DIR",

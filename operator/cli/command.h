@@ -33,11 +33,11 @@ extern const struct cli_command command_docs, command_container_step;
         .env = "TRAINYARD_REGISTRY",                                                                  \
         .help = "Where models are registered, if not in the store. Overrides spec.registry.url."      \
     }
-#define COMMAND_OPTION_SECRET(type)                                                                                                                                    \
-    {                                                                                                                                                                  \
-        .name = "secret", .kind = CLI_LIST, .metavar = "NAME=DIR", .offset = offsetof(type, secrets),                                                                  \
-        .help =                                                                                                                                                        \
-            "A Secret that the manifest names, as a directory with one file a key. Without it, store credentials are taken from the AWS_* variables. May be repeated." \
+#define COMMAND_OPTION_SECRET(type)                                                                                                                   \
+    {                                                                                                                                                 \
+        .name = "secret", .kind = CLI_LIST, .metavar = "NAME=DIR", .offset = offsetof(type, secrets),                                                 \
+        .help =                                                                                                                                       \
+            "A Secret that the manifest names, as a directory with one file a key. Without it, store credentials are taken from the AWS_* variables." \
     }
 #define COMMAND_OPTION_OUTPUT(type)                                                              \
     {                                                                                            \

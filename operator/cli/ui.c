@@ -173,8 +173,8 @@ static void describe(const struct item_status *i, struct buf *out)
             ui_add_values(out, i->values, 400, true);
         }
         break;
-    case STATE_CACHED:
-        (void)buf_addf(out, "cached%s%s", i->cache_note ? ": " : "", i->cache_note ? i->cache_note : "");
+    case STATE_CACHED: /* the note begins with the word */
+        (void)buf_adds(out, i->cache_note ? i->cache_note : "cached");
         break;
     case STATE_RETRYING: /* the planner's message names attempt, cause and delay */
         (void)buf_addf(out, "retries%s%s%s: %s", i->fail != FAIL_NONE ? " (" : "", fail_class_name(i->fail),
