@@ -32,10 +32,16 @@ class Tool:
         done = subprocess.run(self.command(arguments, options), capture_output=True, text=True, timeout=120, env={"PATH": "/usr/bin:/bin"})
         if not done.stdout.strip():
             raise RuntimeError(f"store-tool {arguments}: exit {done.returncode}: {done.stderr}")
-        return json.loads(done.stdout)
+        result = json.loads(done.stdout)
+        expected = 0 if result["ok"] else result["exit"]
+        if done.returncode != expected:  # a sanitizer has something to say
+            raise RuntimeError(f"store-tool {arguments}: exit {done.returncode}, expected {expected}: {done.stderr}")
+        return result
 
     def many(self, operations, **options):
         """Several operations on one handle."""
         lines = "".join("\t".join(map(str, o)) + "\n" for o in operations)
         done = subprocess.run(self.command(["-"], options), input=lines, capture_output=True, text=True, timeout=300, env={"PATH": "/usr/bin:/bin"})
+        if done.returncode != 0:
+            raise RuntimeError(f"store-tool: exit {done.returncode}: {done.stderr}")
         return [json.loads(line) for line in done.stdout.splitlines()]
