@@ -16,6 +16,9 @@ static void crcs_of_pieces_combine_to_the_crc_of_all(void **state)
     for (size_t i = 0; i < LEN; i++)
         data[i] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
     uint32_t all = crc32c(0, data, LEN);
+    assert_int_equal(all, crc32c_portable(0, data, LEN));
+    for (size_t len = 12280; len < 12300; len++) /* where the instruction begins to work in lanes */
+        assert_int_equal(crc32c(7, data + 3, len), crc32c_portable(7, data + 3, len));
     static const size_t cuts[] = {0, 1, 7, 8, 4096, 65536, LEN - 1, LEN};
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
         uint32_t a = crc32c(0, data, cuts[i]), b = crc32c(0, data + cuts[i], LEN - cuts[i]);
