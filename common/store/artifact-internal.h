@@ -10,3 +10,9 @@
 int artifact_manifest_format(const struct artifact *a, struct buf *out, struct err *err);
 /* Accepts canonical text only: names safe, sorted and unique, sizes and digests well formed, nothing unknown. Fills ret's digest. */
 int artifact_manifest_parse(const char *text, size_t len, struct artifact **ret, struct err *err);
+
+/* Does work(store, 0 … n-1): one after the other on a local store, else several at once, each thread with a store of its
+ * own. The first failure stops the rest and is the answer. work() runs in several threads. */
+int artifact_each(struct store *s, size_t n,
+                  int (*work)(void *ctx, struct store *s, size_t i, struct err *err), void *ctx,
+                  struct err *err);

@@ -159,15 +159,30 @@ static int publish_file(struct store *s, const char *prefix, const char *dir, co
                 : store_put_file(s, key, path, f->sha256, err);
 }
 
+/* What publishing or fetching all files of an artifact is about; shared by threads, so only read. */
+struct move_job {
+    const char *prefix, *dir, *only_prefix;
+    const struct artifact *a;
+    bool move;
+};
+
+static int publish_one(void *ctx, struct store *s, size_t i, struct err *err)
+{
+    const struct move_job *job = ctx;
+    if (publish_file(s, job->prefix, job->dir, &job->a->files[i], job->move, err) < 0)
+        return err_wrap(err, "cannot publish %s", job->a->files[i].name);
+    return 0;
+}
+
 static int publish(struct store *s, const char *prefix, const char *dir, const struct artifact *a, bool move,
                    struct err *err)
 {
+    struct move_job job = {.prefix = prefix, .dir = dir, .a = a, .move = move};
     _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_ARTIFACT_MANIFEST_BYTES);
     if (artifact_manifest_format(a, &text, err) < 0)
         return -1;
-    for (size_t i = 0; i < a->n_files; i++)
-        if (publish_file(s, prefix, dir, &a->files[i], move, err) < 0)
-            return err_wrap(err, "cannot publish %s", a->files[i].name);
+    if (artifact_each(s, a->n_files, publish_one, &job, err) < 0)
+        return -1;
     _cleanup_free_ char *key = xasprintf("%s/%s", prefix, ARTIFACT_MANIFEST);
     return store_put(s, key, buf_str(&text), text.len, STORE_ALWAYS, NULL, NULL, err);
 }
@@ -251,24 +266,30 @@ static int write_manifest(const struct artifact *a, const char *dir, struct err 
     return fs_write_atomic(path, buf_str(&text), text.len, err);
 }
 
+static int fetch_one(void *ctx, struct store *s, size_t i, struct err *err)
+{
+    const struct move_job *job = ctx;
+    const struct artifact_file *f = &job->a->files[i];
+    if (job->only_prefix && !text_starts_with(f->name, job->only_prefix))
+        return 0;
+    _cleanup_free_ char *key = artifact_file_key(job->prefix, f);
+    _cleanup_free_ char *path = fs_join(job->dir, f->name);
+    if (make_parent(path, err) < 0)
+        return -1;
+    int r = store_is_local(s) ? link_local(s, key, f, path, err)
+                              : store_get_file(s, key, path, f->sha256, f->size, NULL, err);
+    if (r == 0)
+        return 0;
+    bool gone = err->class_ == ERR_NOTFOUND || text_equal(err->reason, "checksum");
+    return gone ? missing(err, s, job->prefix, f->name) : err_wrap(err, "cannot fetch %s", f->name);
+}
+
 int artifact_fetch(struct store *s, const char *prefix, const struct artifact *a, const char *only_prefix,
                    const char *dir, struct err *err)
 {
-    for (size_t i = 0; i < a->n_files; i++) {
-        const struct artifact_file *f = &a->files[i];
-        if (only_prefix && !text_starts_with(f->name, only_prefix))
-            continue;
-        _cleanup_free_ char *key = artifact_file_key(prefix, f);
-        _cleanup_free_ char *path = fs_join(dir, f->name);
-        if (make_parent(path, err) < 0)
-            return -1;
-        int r = store_is_local(s) ? link_local(s, key, f, path, err)
-                                  : store_get_file(s, key, path, f->sha256, f->size, NULL, err);
-        if (r == 0)
-            continue;
-        bool gone = err->class_ == ERR_NOTFOUND || text_equal(err->reason, "checksum");
-        return gone ? missing(err, s, prefix, f->name) : err_wrap(err, "cannot fetch %s", f->name);
-    }
+    struct move_job job = {.prefix = prefix, .dir = dir, .only_prefix = only_prefix, .a = a};
+    if (artifact_each(s, a->n_files, fetch_one, &job, err) < 0)
+        return -1;
     return only_prefix ? 0 : write_manifest(a, dir, err);
 }
 

@@ -35,6 +35,7 @@ struct store {
     char *url;
     bool local;
     bool probed;
+    struct store_config config; /* as it was opened, with strings of its own */
 };
 
 /* Back ends: `uri` is borrowed for the call. */

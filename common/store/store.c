@@ -9,6 +9,29 @@
 #include "common/base/text.h"
 #include "common/store/store-internal.h"
 
+/* Every string of a configuration, for copying and releasing it. */
+#define CONFIG_STRINGS(c)                                                                                \
+    {                                                                                                    \
+        &(c)->url, &(c)->endpoint, &(c)->region, &(c)->credentials_dir, &(c)->access_key_id,             \
+            &(c)->secret_access_key, &(c)->session_token, &(c)->web_identity_token_file, &(c)->role_arn, \
+            &(c)->sts_endpoint, &(c)->ca_file, &(c)->sse, &(c)->sse_key_id                               \
+    }
+
+static void copy_config(struct store_config *to, const struct store_config *from)
+{
+    *to = *from;
+    const char **strings[] = CONFIG_STRINGS(to);
+    for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
+        *strings[i] = *strings[i] ? xstrdup(*strings[i]) : NULL;
+}
+
+static void free_config(struct store_config *c)
+{
+    const char **strings[] = CONFIG_STRINGS(c);
+    for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
+        free((char *)*strings[i]);
+}
+
 int store_open(const struct store_config *config, struct store **ret, struct err *err)
 {
     if (!config->url)
@@ -24,7 +47,16 @@ int store_open(const struct store_config *config, struct store **ret, struct err
     s->local = uri.local;
     s->url = uri.local ? xasprintf("file://%s", uri.path)
                        : xasprintf("s3://%s%s%s", uri.bucket, *uri.prefix ? "/" : "", uri.prefix);
+    copy_config(&s->config, config);
     *ret = s;
+    return 0;
+}
+
+int store_clone(const struct store *s, struct store **ret, struct err *err)
+{
+    if (store_open(&s->config, ret, err) < 0)
+        return -1;
+    (*ret)->probed = s->probed;
     return 0;
 }
 
@@ -33,6 +65,7 @@ struct store *store_free(struct store *s)
     if (!s)
         return NULL;
     free(s->url);
+    free_config(&s->config);
     s->ops->free(s);
     return NULL;
 }

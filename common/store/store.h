@@ -52,6 +52,8 @@ void store_config_release(struct store_config *c);
 
 int store_open(const struct store_config *config, struct store **ret, struct err *err);
 struct store *store_free(struct store *s);
+/* Another handle to the same store, for another thread. */
+int store_clone(const struct store *s, struct store **ret, struct err *err);
 /* Borrowed; as configured, without credentials. */
 const char *store_url(const struct store *s);
 bool store_is_local(const struct store *s);
