@@ -74,15 +74,6 @@ static int raw_types(struct fit *f, struct err *err)
 
 /* --- vocabularies ---------------------------------------------------------------------------------------------- */
 
-static int add_values(void *ctx, const struct column_batch *b, struct err *err)
-{
-    (void)err;
-    const struct column *c = &b->columns[0];
-    for (size_t i = 0; i < b->n_rows; i++)
-        vocabulary_add_text(ctx, c->text + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
-    return 0;
-}
-
 static int fit_vocabularies(struct fit *f, struct err *err)
 {
     size_t n = 0;
@@ -99,29 +90,36 @@ static int fit_vocabularies(struct fit *f, struct err *err)
                                            .max_size = c->max_size,
                                            .vocabulary = f->vocabularies[i]};
     }
-    return vocabularyfit_run(f->s->table, SOURCE_TRAIN, fits, n, err);
+    return vocabularyfit_run(f->s->table, SOURCE_TRAIN, VOCABULARYFIT_BY_COUNT, fits, n, err);
 }
 
 static int fit_carry(struct fit *f, struct fit_carry *ret, struct err *err)
 {
     const struct config_names *carry = &f->config->carry;
+    _cleanup_free_ struct vocabularyfit *fits = xcalloc(carry->n + 1, sizeof *fits);
+    char **quoted = xcalloc(carry->n + 1, sizeof *quoted);
     ret->dictionaries = xcalloc(carry->n + 1, sizeof(struct vocabulary *));
     for (size_t i = 0; i < carry->n; i++) {
-        static const enum column_type type = COLUMN_STR;
-        _cleanup_free_ char *quoted = table_quote_ident(carry->items[i]);
-        _cleanup_free_ char *sql = xasprintf("SELECT DISTINCT CAST(%s AS VARCHAR) AS v FROM " SOURCE_ALL
-                                             " WHERE %s IS NOT NULL ORDER BY v LIMIT %d",
-                                             quoted, quoted, CARRY_VALUES_MAX + 1);
-        struct vocabulary *v = ret->dictionaries[ret->n++] = vocabulary_new(COLUMN_STR, 1);
-        if (table_stream(f->s->table, sql, &type, 1, add_values, v, err) < 0 || vocabulary_finish(v, err) < 0)
-            return err_wrap(err, "carry column '%s'", carry->items[i]);
-        if (vocabulary_size(v) > CARRY_VALUES_MAX)
-            return err_fail(
+        quoted[i] = table_quote_ident(carry->items[i]);
+        ret->dictionaries[ret->n++] = vocabulary_new(COLUMN_STR, 1);
+        fits[i] = (struct vocabularyfit){.name = carry->items[i],
+                                         .sql = quoted[i],
+                                         .type = COLUMN_STR,
+                                         .min_count = 1,
+                                         .max_size = CARRY_VALUES_MAX + 1,
+                                         .vocabulary = ret->dictionaries[i]};
+    }
+    int r = vocabularyfit_run(f->s->table, SOURCE_ALL, VOCABULARYFIT_BY_VALUE, fits, carry->n, err);
+    for (size_t i = 0; i < carry->n; i++) {
+        free(quoted[i]);
+        if (r == 0 && vocabulary_size(ret->dictionaries[i]) > CARRY_VALUES_MAX)
+            r = err_fail(
                 err, ERR_INVALID, EXITCODE_DATA, "carry",
                 "carry column '%s' has more than %d different values: carry is for slices; leave it out",
                 carry->items[i], CARRY_VALUES_MAX);
     }
-    return 0;
+    free(quoted);
+    return r;
 }
 
 void fit_carry_release(struct fit_carry *c)

@@ -143,7 +143,9 @@ static int make_time(struct source *s, struct err *err)
     if (source_expression(s, "featurize.time", s->config->time, &expression, err) < 0 ||
         expression_type(s, "featurize.time", expression, &type, err) < 0)
         return -1;
-    if (text_starts_with(type, "TIMESTAMP WITH"))
+    /* Compared as it is, a column's statistics spare the engine files and row groups on the other side of a boundary. */
+    bool zoned = text_starts_with(type, "TIMESTAMP WITH"), plain = strcmp(type, "TIMESTAMP") == 0;
+    if (zoned)
         s->time_sql = xasprintf("epoch_us(%s)", expression);
     else if (text_starts_with(type, "TIMESTAMP") || strcmp(type, "DATE") == 0)
         s->time_sql = xasprintf("epoch_us(CAST(%s AS TIMESTAMP))", expression);
@@ -153,6 +155,8 @@ static int make_time(struct source *s, struct err *err)
             "featurize.time: '%s' is of type %s, expected a timestamp or date: write an expression, such as \"CAST(%s AS TIMESTAMP)\" or "
             "\"make_timestamp(%s * 1000000)\" for seconds since 1970",
             s->config->time, type, s->config->time, s->config->time);
+    s->instant_sql = xstrdup(zoned || plain ? expression : s->time_sql);
+    s->instant_of = zoned ? "make_timestamptz" : plain ? "make_timestamp" : "";
     return 0;
 }
 
@@ -229,8 +233,7 @@ static int create_view(struct source *s, const char *name, const char *files, co
         _cleanup_free_ char *quoted = table_quote_ident(c->derive[i].name);
         (void)buf_addf(&sql, ", (%s\n) AS %s", c->derive[i].sql, quoted);
     }
-    (void)buf_addf(&sql, " FROM read_parquet([%s], hive_partitioning = false%s)", files,
-                   options);
+    (void)buf_addf(&sql, " FROM read_parquet([%s], hive_partitioning = false%s)", files, options);
     if (buf_check(&sql, "SQL of the source", err) < 0)
         return -1;
     return table_exec(s->table, err, "CREATE TEMP VIEW %s AS SELECT * FROM (%s) WHERE %s%s%s", name,
@@ -423,6 +426,7 @@ struct source *source_free(struct source *s)
     free(s->weight_sql);
     free(s->group_sql);
     free(s->time_sql);
+    free(s->instant_sql);
     free(s);
     return NULL;
 }

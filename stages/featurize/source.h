@@ -35,12 +35,14 @@ struct source {
     const char *scratch;
     cJSON *columns; /* of the snapshot and derived: [{name, type}] */
     /* Expressions; NULL where the config has none. */
-    char *row_key_sql; /* BIGINT: chained hashes of the key's columns */
-    char *row_order;   /* the key's columns, for ORDER BY */
-    char *label_sql;   /* DOUBLE */
-    char *weight_sql;  /* DOUBLE */
-    char *group_sql;   /* BIGINT */
-    char *time_sql;    /* BIGINT, microseconds since 1970 UTC */
+    char *row_key_sql;      /* BIGINT: chained hashes of the key's columns */
+    char *row_order;        /* the key's columns, for ORDER BY */
+    char *label_sql;        /* DOUBLE */
+    char *weight_sql;       /* DOUBLE */
+    char *group_sql;        /* BIGINT */
+    char *time_sql;         /* BIGINT, microseconds since 1970 UTC */
+    char *instant_sql;      /* the same instant in the column's own type, if that is a timestamp */
+    const char *instant_of; /* function from µs to that type; "" for BIGINT itself */
     int64_t rows, rows_before_dedupe, train_rows, validation_rows, test_rows;
     int64_t classes; /* of a class label */
     bool has_newest_train_time;

@@ -16,6 +16,21 @@
 
 enum { SPLIT_SEED = 1 /* of the config's seed: its first derived one */ };
 
+/* Conditions on a row, by itself; its group may decide otherwise. */
+struct split {
+    char *number;                 /* 0 train, 1 validation, 2 test */
+    char *train, *heldout, *test; /* true or false; test NULL where there is none */
+};
+
+static void split_release(struct split *p)
+{
+    free(p->number);
+    free(p->train);
+    free(p->heldout);
+    free(p->test);
+}
+#define _cleanup_split_ CLEANUP(split_release)
+
 /* The beginning of the newest row's local day or hour, `back` such units earlier. */
 static int unit_begin(struct source *s, int64_t newest, int64_t back, int64_t *ret, struct err *err)
 {
@@ -107,25 +122,56 @@ static int by_column(struct source *s, char **ret, struct err *err)
                     s->config->split.column, n, s->rows, bad);
 }
 
-/* Groups that lie on both sides of a boundary, with the split of their newest rows, in trainyard_straddlers. */
-static int find_straddlers(struct source *s, const char *split, int64_t *ret, struct err *err)
+static void by_time(const struct source *s, struct split *ret)
 {
+    const char *x = s->instant_sql;
+    _cleanup_free_ char *validation =
+        xasprintf("%s(CAST('%" PRId64 "' AS BIGINT))", s->instant_of, s->validation_from);
+    _cleanup_free_ char *test = xasprintf("%s(CAST('%" PRId64 "' AS BIGINT))", s->instant_of, s->test_from);
+    bool has_test = s->test_from != INT64_MAX;
+    ret->train = xasprintf("%s < %s", x, validation);
+    ret->heldout = xasprintf("%s >= %s", x, validation);
+    ret->test = has_test ? xasprintf("%s >= %s", x, test) : NULL;
+    ret->number = xasprintf("CASE WHEN %s THEN 0 WHEN %s THEN 2 ELSE 1 END", ret->train,
+                            has_test ? ret->test : "false");
+}
+
+/* Groups that lie on both sides of a boundary, with the split of their newest rows, in trainyard_straddlers. */
+static int find_straddlers(struct source *s, const struct split *p, int64_t *ret, struct err *err)
+{
+    const char *g = s->group_sql, *split = p->number;
     *ret = 0;
-    if (!s->group_sql || s->config->split.by == SPLIT_HASH || s->config->split.by == SPLIT_FOLDS)
+    if (!g || s->config->split.by == SPLIT_HASH || s->config->split.by == SPLIT_FOLDS)
         return 0;
-    if (table_exec(s->table, err,
-                   "CREATE TEMP TABLE trainyard_straddlers AS SELECT g, max(split) AS split FROM "
-                   "(SELECT %s AS g, %s AS split FROM " SOURCE_ALL
-                   ") GROUP BY g HAVING min(split) <> max(split)",
-                   s->group_sql, split) < 0 ||
-        table_query_int(s->table, ret, NULL, err, "SELECT count(*) FROM trainyard_straddlers") < 0)
+    /* By time from the smaller, newer side: groups' ids are often as old as they, which spares most of the scan. */
+    int r =
+        s->config->split.by == SPLIT_COLUMN
+            ? table_exec(
+                  s->table, err,
+                  "CREATE TEMP TABLE trainyard_both AS SELECT g FROM (SELECT %s AS g, %s AS split FROM " SOURCE_ALL
+                  ") GROUP BY g HAVING min(split) <> max(split)",
+                  g, split)
+            : table_exec(s->table, err,
+                         "CREATE TEMP TABLE trainyard_both AS SELECT DISTINCT %s AS g FROM " SOURCE_ALL
+                         " WHERE %s AND %s IN (SELECT %s FROM " SOURCE_ALL
+                         " WHERE %s) UNION SELECT DISTINCT %s FROM " SOURCE_ALL
+                         " WHERE %s AND NOT (%s) AND %s IN (SELECT %s FROM " SOURCE_ALL " WHERE %s)",
+                         g, p->train, g, g, p->heldout, g, p->heldout, p->test ? p->test : "true", g, g,
+                         p->test ? p->test : "false");
+    if (r < 0 || table_query_int(s->table, ret, NULL, err, "SELECT count(*) FROM trainyard_both") < 0)
         return -1;
-    if (*ret > 0 && s->config->split.by == SPLIT_COLUMN)
+    if (*ret == 0)
+        return 0;
+    if (s->config->split.by == SPLIT_COLUMN)
         return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split",
                         "featurize.split.column '%s' tears %" PRId64
                         " groups of '%s' apart: a group must lie in one split",
                         s->config->split.column, *ret, s->config->group);
-    return 0;
+    return table_exec(
+        s->table, err,
+        "CREATE TEMP TABLE trainyard_straddlers AS SELECT %s AS g, max(%s) AS split FROM " SOURCE_ALL
+        " WHERE %s IN (SELECT g FROM trainyard_both) GROUP BY 1",
+        g, split, g);
 }
 
 /* A group's own split goes before that of its rows. */
@@ -138,17 +184,30 @@ static char *with_straddlers(const struct source *s, const char *split, int64_t 
                      s->group_sql, s->group_sql, split);
 }
 
-static int create_views(struct source *s, const char *split, struct err *err)
+static int create_views(struct source *s, const struct split *p, const char *number, int64_t straddlers,
+                        struct err *err)
 {
+    _cleanup_free_ char *heldout = xasprintf(
+        "SELECT *, CASE %s WHEN 1 THEN 'validation' ELSE 'test' END AS trainyard_split FROM " SOURCE_ALL,
+        number);
+    if (straddlers == 0)
+        return table_exec(s->table, err,
+                          "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL " WHERE %s",
+                          p->train) < 0 ||
+                       table_exec(s->table, err, "CREATE TEMP VIEW " SOURCE_HELDOUT " AS %s WHERE %s",
+                                  heldout, p->heldout) < 0
+                   ? -1
+                   : 0;
+    const char *g = s->group_sql;
     if (table_exec(s->table, err,
-                   "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL " WHERE %s = 0",
-                   split) < 0)
+                   "CREATE TEMP VIEW " SOURCE_TRAIN " AS SELECT * FROM " SOURCE_ALL
+                   " WHERE %s AND %s NOT IN (SELECT g FROM trainyard_straddlers)",
+                   p->train, g) < 0)
         return -1;
-    _cleanup_free_ char *name = xasprintf("CASE %s WHEN 1 THEN 'validation' ELSE 'test' END", split);
     return table_exec(s->table, err,
                       "CREATE TEMP VIEW " SOURCE_HELDOUT
-                      " AS SELECT *, %s AS trainyard_split FROM " SOURCE_ALL " WHERE %s > 0",
-                      name, split);
+                      " AS %s WHERE %s UNION ALL %s WHERE %s AND %s IN (SELECT g FROM trainyard_straddlers)",
+                      heldout, p->heldout, heldout, p->train, g);
 }
 
 static int count_rows(struct source *s, const char *split, struct err *err)
@@ -188,29 +247,31 @@ static int expect_rows(const struct source *s, struct err *err)
 
 int split_make(struct source *s, struct err *err)
 {
-    _cleanup_free_ char *split = NULL;
+    _cleanup_split_ struct split p = {0};
     int64_t straddlers;
     switch (s->config->split.by) {
     case SPLIT_TIME:
         if (time_boundaries(s, err) < 0)
             return -1;
-        split = xasprintf("CASE WHEN %s < CAST('%" PRId64 "' AS BIGINT) THEN 0 WHEN %s < CAST('%" PRId64
-                          "' AS BIGINT) THEN 1 ELSE 2 END",
-                          s->time_sql, s->validation_from, s->time_sql, s->test_from);
+        by_time(s, &p);
         break;
     case SPLIT_HASH:
     case SPLIT_FOLDS:
-        split = by_hash(s);
+        p.number = by_hash(s);
         break;
     case SPLIT_COLUMN:
-        if (by_column(s, &split, err) < 0)
+        if (by_column(s, &p.number, err) < 0)
             return -1;
         break;
     }
-    if (find_straddlers(s, split, &straddlers, err) < 0)
+    if (!p.train) {
+        p.train = xasprintf("%s = 0", p.number);
+        p.heldout = xasprintf("%s > 0", p.number);
+    }
+    if (find_straddlers(s, &p, &straddlers, err) < 0)
         return err_wrap(err, "splitting the rows");
-    _cleanup_free_ char *final = with_straddlers(s, split, straddlers);
-    if (create_views(s, final, err) < 0 || count_rows(s, final, err) < 0)
+    _cleanup_free_ char *number = with_straddlers(s, p.number, straddlers);
+    if (create_views(s, &p, number, straddlers, err) < 0 || count_rows(s, number, err) < 0)
         return err_wrap(err, "splitting the rows");
     return expect_rows(s, err);
 }

@@ -11,6 +11,7 @@ enum {
 };
 
 struct together {
+    enum vocabularyfit_order order;
     struct vocabularyfit *fits;
     size_t n;
 };
@@ -43,7 +44,7 @@ static int statement(const char *relation, const struct together *t, struct buf 
     for (size_t i = 0; i < t->n; i++)
         (void)buf_addf(sql, " WHEN %" PRId64 " THEN v%zu IS NOT NULL AND n >= %" PRId64, set_mask(i, t->n), i,
                        t->fits[i].min_count);
-    (void)buf_adds(sql, " END ORDER BY g, n DESC");
+    (void)buf_addf(sql, " END ORDER BY g%s", t->order == VOCABULARYFIT_BY_COUNT ? ", n DESC" : "");
     for (size_t i = 0; i < t->n; i++)
         (void)buf_addf(sql, ", v%zu", i);
     return buf_check(sql, "SQL of the vocabularies", err);
@@ -80,19 +81,19 @@ static int run_together(struct table *table, const char *relation, struct togeth
     }
     if (statement(relation, t, &sql, err) < 0 ||
         table_stream(table, buf_str(&sql), types, 1 + t->n, take, t, err) < 0)
-        return err_wrap(err, "counting the values of categorical features");
+        return err_wrap(err, "counting values");
     for (size_t i = 0; i < t->n; i++) {
         if (vocabulary_finish(t->fits[i].vocabulary, err) < 0)
-            return err_wrap(err, "feature '%s': vocabulary", t->fits[i].name);
+            return err_wrap(err, "'%s': vocabulary", t->fits[i].name);
     }
     return 0;
 }
 
-int vocabularyfit_run(struct table *t, const char *relation, struct vocabularyfit *fits, size_t n,
-                      struct err *err)
+int vocabularyfit_run(struct table *t, const char *relation, enum vocabularyfit_order order,
+                      struct vocabularyfit *fits, size_t n, struct err *err)
 {
     for (size_t i = 0; i < n; i += TOGETHER) {
-        struct together part = {.fits = fits + i, .n = n - i < TOGETHER ? n - i : TOGETHER};
+        struct together part = {.order = order, .fits = fits + i, .n = n - i < TOGETHER ? n - i : TOGETHER};
         if (run_together(t, relation, &part, err) < 0)
             return -1;
     }

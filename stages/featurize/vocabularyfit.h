@@ -1,6 +1,6 @@
 /* Vocabularies by counting: the table engine's integer counts are exact, whatever its threads.
  *
- * Order: count descending, then value ascending (integers by value, texts bytewise). NULL is no value. */
+ * Order: count descending, then value ascending (integers by value, texts bytewise), or by value alone. NULL is no value. */
 #pragma once
 
 #include <stddef.h>
@@ -18,6 +18,7 @@ struct vocabularyfit {
     int64_t size;                  /* working state */
 };
 
+enum vocabularyfit_order { VOCABULARYFIT_BY_COUNT, VOCABULARYFIT_BY_VALUE };
 /* All of them over `relation`, many in one scan. */
-int vocabularyfit_run(struct table *t, const char *relation, struct vocabularyfit *fits, size_t n,
-                      struct err *err);
+int vocabularyfit_run(struct table *t, const char *relation, enum vocabularyfit_order order,
+                      struct vocabularyfit *fits, size_t n, struct err *err);
