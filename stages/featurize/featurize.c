@@ -36,6 +36,10 @@ static int write_rows(const struct featurize_job *job, struct source *source, co
     say(job, 0.4, "transforming training rows");
     if (trainrows_write(&stream, &tc, &ret->train_rows, err) < 0)
         return -1;
+    if (ret->train_rows == 0)
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "split",
+                        "trainSampling leaves none of %lld training rows: raise negatives",
+                        (long long)source->train_rows);
     say(job, 0.9, "transforming validation rows");
     if (heldout_write_validation(&stream, job->output, &ret->validation_rows, err) < 0)
         return -1;

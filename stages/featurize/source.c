@@ -268,10 +268,34 @@ static int check_names(const struct source *s, struct err *err)
     return 0;
 }
 
+/* A derived column may not take the name of another: which of the two a text meant could not be told. */
+static int check_derived(struct source *s, const char *files, struct err *err)
+{
+    if (s->config->n_derive == 0)
+        return 0;
+    _cleanup_free_ char *relation = xasprintf("read_parquet([%s], hive_partitioning = false)", files);
+    if (table_describe(s->table, relation, &s->columns, err) < 0)
+        return -1;
+    for (size_t i = 0; i < s->config->n_derive; i++) {
+        const char *name = s->config->derive[i].name;
+        bool twice = source_column_type(s, name) != NULL;
+        for (size_t k = 0; k < i && !twice; k++)
+            twice = strcasecmp(s->config->derive[k].name, name) == 0;
+        if (twice)
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "column",
+                            "featurize.derive[%zu]: there is a column '%s' already: choose another name", i,
+                            name);
+    }
+    cJSON_Delete(s->columns);
+    s->columns = NULL;
+    return 0;
+}
+
 static int make_views(struct source *s, const char *snapshot, struct err *err)
 {
     _cleanup_buf_ struct buf files = BUF_INIT(STATEMENT_BYTES / 4);
     if (list_files(snapshot, &files, err) < 0 || check_texts(s, err) < 0 ||
+        check_derived(s, buf_str(&files), err) < 0 ||
         create_view(s, "trainyard_columns", buf_str(&files), "", false, err) < 0 ||
         table_describe(s->table, "trainyard_columns", &s->columns, err) < 0 || check_names(s, err) < 0)
         return -1;
