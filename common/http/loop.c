@@ -1,6 +1,7 @@
 /* The loop over curl_multi_poll: see loop.h. */
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "common/base/alloc.h"
 #include "common/http/loop-internal.h"
@@ -43,8 +44,21 @@ int64_t loop_now_ms(void)
 
 static CURLcode curl_ready = CURLE_FAILED_INIT;
 
+/* OpenSSL writes with write(2), so a TLS peer that closes early would kill the process, and libcurl's own remedy
+ * is not for programs with threads. Only the default is replaced: a handler of the program's own stays. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction now;
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
+        struct sigaction ignore = {.sa_handler = SIG_IGN};
+        (void)sigemptyset(&ignore.sa_mask);
+        (void)sigaction(SIGPIPE, &ignore, NULL);
+    }
+}
+
 static void init_curl(void)
 {
+    ignore_sigpipe();
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 

@@ -9,7 +9,7 @@
  * Nothing in a callback may block. Cancelling (a timer, a descriptor, a transfer) is synchronous: once it has returned,
  * the callback never runs, not even for an event that was already seen; it may be done inside any callback, its own
  * included. A loop belongs to one thread. loop_new() refuses a libcurl that resolves names synchronously, for it would
- * block everything. */
+ * block everything; the first one makes the process ignore SIGPIPE unless it has a handler. */
 #pragma once
 
 #include <stdbool.h>

@@ -37,7 +37,8 @@ struct store_config {
     /* Over plain http, file bodies are signed with their SHA-256 (unless a known digest makes that needless). True: they
      * carry a CRC32C only, as over TLS: for a trusted network, at a third of the CPU time. */
     bool unsigned_payload;
-    int64_t deadline_ms;       /* for one operation with its retries; 0: 120 s */
+    int64_t deadline_ms; /* for one request with its retries, counted from the last byte that came through; a file
+                          * moves in requests of part_bytes. 0: 120 s */
     int connections;           /* parallel parts; 0: 4 */
     int64_t part_bytes;        /* 0: 16 MiB */
     const struct clock *clock; /* NULL: system */
@@ -93,7 +94,8 @@ int store_put_file_moving(struct store *s, const char *key, const char *path, co
                           struct err *err);
 /* Missing is success. */
 int store_delete(struct store *s, const char *key, struct err *err);
-/* Calls `each` for every object below prefix in key order (pages inside); each returns 0 to go on, negative to stop with its err. */
+/* Calls `each` for every object whose key begins with the text of prefix ("" for all, "a/" for what is below a), in key
+ * order (pages inside); each returns 0 to go on, negative to stop with its err. */
 int store_list(struct store *s, const char *prefix,
                int (*each)(void *ctx, const struct store_object *object, struct err *err), void *ctx,
                struct err *err);
