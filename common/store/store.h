@@ -37,9 +37,10 @@ struct store_config {
     /* Over plain http, file bodies are signed with their SHA-256 (unless a known digest makes that needless). True: they
      * carry a CRC32C only, as over TLS: for a trusted network, at a third of the CPU time. */
     bool unsigned_payload;
-    int64_t deadline_ms; /* for one request with its retries, counted from the last byte that came through; a file
+    int64_t
+        deadline_ms; /* for one request with its retries, counted from the last byte that came through; a file
                           * moves in requests of part_bytes. 0: 120 s */
-    int connections;           /* parallel parts; 0: 4 */
+    int connections; /* parallel parts; 0: 4 */
     int64_t part_bytes;        /* 0: 16 MiB */
     const struct clock *clock; /* NULL: system */
 };
