@@ -3,7 +3,7 @@
 # with sudo), DuckDB's library and header, and the tests' S3 server. Everything is pinned. Built or
 # unpacked tools go to a cache outside the checkout ($TRAINYARD_CACHE), so a fresh clone finds them.
 #
-# usage: tests/tools/deps.sh [build|test|check|bench …]      (default: build test check)
+# usage: tests/tools/deps.sh [build|test|check|bench|images|cuda …]      (default: build test check)
 set -euo pipefail
 
 cache=${TRAINYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/trainyard}
@@ -24,6 +24,8 @@ libgloo-dev:CPU-collectives libmicrohttpd-dev:small-HTTP-listener nodejs:for-npm
 ca-certificates:TLS unzip:unpacks python3:test-tools"
 debian_test="libcmocka-dev:unit-tests curl:test-client procps:process-checks openssl:test-keys python3:test-tools iproute2:test-networks"
 debian_check="clang-14:fuzzing clang-format-14:format clang-tidy-14:static-checks libclang-rt-14-dev:libFuzzer cppcheck:static-checks shellcheck:shell-checks man-db:renders-man-pages"
+debian_images="buildah:builds-container-images"
+debian_cuda="python3-pip:fetches-wheels"
 
 apt_updated=
 install_debian() {
@@ -35,6 +37,7 @@ install_debian() {
             nodejs) command -v node >/dev/null && continue ;;
             npm) command -v npm >/dev/null && continue ;;
             python3) command -v python3 >/dev/null && continue ;;
+            python3-pip) python3 -m pip --version >/dev/null 2>&1 && continue ;;
         esac
         if ! dpkg-query -W -f '${Status}' "$pkg" 2>/dev/null | grep -q 'install ok installed'; then
             say "missing Debian package $pkg (${why//-/ })"
@@ -91,6 +94,23 @@ bench_python() {
     touch "$dir/.complete"
 }
 
+# NVIDIA's compiler and what it needs to compile and link, without the libraries of a GPU program: these wheels unpack to
+# nvidia/cu13, which is a toolkit's folder. The release is that of the driver which is expected on GPU nodes, or older.
+cuda_version=13.0
+cuda_wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96 nvidia-nvvm==13.0.88)
+install_cuda() {
+    local dir="$cache/cuda-$cuda_version" tmp
+    [ -x "$dir/nvidia/cu13/bin/nvcc" ] && return 0
+    say "fetching NVIDIA's CUDA $cuda_version compiler (105 MB of PyPI wheels, to build the CUDA module) into the cache"
+    say "  ${cuda_wheels[*]}"
+    tmp=$(mktemp -d "$cache/cuda.XXXXXX")
+    python3 -m pip install --quiet --root-user-action=ignore --no-deps --no-compile --target "$tmp" "${cuda_wheels[@]}" ||
+        { rm -rf "$tmp"; die "could not fetch CUDA's wheels: is the Python package index reachable? (or set CUDA_HOME to a toolkit)"; }
+    chmod 755 "$tmp"
+    rm -rf "$dir"
+    mv "$tmp" "$dir"
+}
+
 [ $# = 0 ] && set -- build test check
 for what; do
     case $what in
@@ -98,7 +118,9 @@ for what; do
         test) install_debian "$debian_test"; install_versitygw ;;
         check) install_debian "$debian_check" ;;
         bench) bench_python ;;
-        *) die "unknown group '$what' (build, test, check, bench)" ;;
+        images) install_debian "$debian_images" ;;
+        cuda) install_debian "$debian_cuda"; install_cuda ;;
+        *) die "unknown group '$what' (build, test, check, bench, images, cuda)" ;;
     esac
 done
 say "everything is there ($*)"
