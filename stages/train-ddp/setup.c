@@ -8,6 +8,8 @@
 #include "common/base/fs.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
+#include "common/base/log.h"
+#include "stages/model/device.h"
 #include "stages/model/modelfile.h"
 #include "stages/train-ddp/trainer.h"
 
@@ -175,10 +177,11 @@ int trainer_setup(struct trainer *t, struct stage_run *run, struct err *err)
     const char *features = stage_input(run, "features"), *device = stage_device(run);
     if (train_config_decode(stage_config(run), &t->config, err) < 0)
         return -1;
-    if (device && strcmp(device, "cuda") == 0)
-        return err_fail(
-            err, ERR_TERMINAL, EXITCODE_UNAVAILABLE, "device",
-            "device cuda: this train-ddp has no CUDA back end; set trainDdp.device: cpu or resources.gpu: 0");
+    _cleanup_free_ char *why_cpu = NULL;
+    if (device_choose(device, NULL, &why_cpu, err) < 0)
+        return -1;
+    if (why_cpu && t->world->rank == 0)
+        log_info("device auto: computing on the CPU", "why", why_cpu, NULL);
     if (featurespec_load(features, &t->spec, err) < 0)
         return -1;
     struct network_inputs_of_spec inputs;
