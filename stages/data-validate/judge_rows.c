@@ -106,6 +106,8 @@ static void add_row_finding(struct judge *j, const struct row_rule *r, int64_t n
                          r->column->name, n, rows, r->column->pattern, example, first->file->key, at);
         break;
     case RULE_SQL:
+        if (!r->check)
+            BUG("a row rule without its check");
         f = findings_add(&j->findings, FINDING_CHECK, r->check->level, r->check->name, share,
                          "check %s fails in %" PRId64 " of %" PRId64
                          " rows: expected at most maxViolations %" PRId64
@@ -145,7 +147,7 @@ void judge_rows(struct judge *j)
         const struct part *first = NULL;
         cJSON *samples = json_array();
         int64_t n = sum_hits(j, i, samples, &first);
-        if (n > (r->check ? r->check->max_violations : 0))
+        if (first && n > (r->check ? r->check->max_violations : 0))
             add_row_finding(j, r, n, rows, first, samples);
         else
             cJSON_Delete(samples);

@@ -236,12 +236,11 @@ static void make_partitions(struct source *s, struct lister *l, const char *want
     s->partitions = xcalloc(l->n ? l->n : 1, sizeof *s->partitions);
     for (size_t i = 0; i < l->n; i++) {
         s->files[s->n_files++] = sorted[i].file;
-        struct partition *last = s->n_partitions ? &s->partitions[s->n_partitions - 1] : NULL;
-        if (!last || !text_equal(last->name, sorted[i].partition)) {
-            last = &s->partitions[s->n_partitions++];
-            *last = (struct partition){.name = steal_ptr(sorted[i].partition), .first = i};
-        }
+        if (s->n_partitions == 0 || !text_equal(s->partitions[s->n_partitions - 1].name, sorted[i].partition))
+            s->partitions[s->n_partitions++] =
+                (struct partition){.name = steal_ptr(sorted[i].partition), .first = i};
         free(sorted[i].partition);
+        struct partition *last = &s->partitions[s->n_partitions - 1];
         last->n++;
         last->bytes += sorted[i].file.size;
     }

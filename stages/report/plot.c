@@ -147,7 +147,7 @@ static void numeric_x_axis(struct buf *b, const struct frame *f)
 static void label_axis(struct buf *b, const struct frame *f, const char *const *labels, size_t n,
                        double offset)
 {
-    size_t room = (size_t)(f->width - LEFT - RIGHT) / 90 + 1, every = (n + room - 1) / room;
+    size_t room = (size_t)(f->width - LEFT - RIGHT) / 110 + 1, every = (n + room - 1) / room;
     for (size_t i = 0; i < n; i += every ? every : 1) {
         char text[48];
         size_t len = strlen(labels[i]), cut = len;

@@ -130,6 +130,37 @@ static const struct stage take = {.name = "take",
                                   .outputs = take_outputs,
                                   .work = take_work};
 
+/* Writes down what it is told: checkpoints' places, a secret's path, its own option. */
+static int probe_work(struct stage_run *run, struct err *err)
+{
+    const char *mode, *previous = stage_previous_checkpoint_prefix(run);
+    if (json_get_string_or(stage_config(run), NULL, "mode", "", &mode, err) < 0)
+        return -1;
+    stage_value_string(run, "checkpoints", stage_checkpoint_prefix(run));
+    stage_value_string(run, "previous", previous ? previous : "none");
+    _cleanup_free_ char *path = NULL;
+    if (text_equal(mode, "secret") && stage_secret_path(run, "model-signing", "key.pem", &path, err) < 0)
+        return -1;
+    if (path)
+        stage_value_string(run, "secret", path);
+    struct store *registry;
+    if (stage_registry(run, &registry, err) < 0)
+        return -1;
+    stage_value_string(run, "registry", store_url(registry));
+    if (text_equal(mode, "fail"))
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "probe", "failed as asked, previous %s",
+                        previous ? previous : "none");
+    return 0;
+}
+
+static const struct stage_output probe_outputs[] = {{NULL, NULL, NULL}};
+static const struct stage probe = {.name = "probe",
+                                   .summary = "probes",
+                                   .algorithm_version = "1",
+                                   .inputs = no_inputs,
+                                   .outputs = probe_outputs,
+                                   .work = probe_work};
+
 /* --- running them ------------------------------------------------------------------------------------ */
 
 struct fixture {
@@ -171,6 +202,7 @@ static int teardown(void **state)
 static pid_t start(const struct fixture *f, const struct stage *stage, const char *uid, const char *attempt,
                    const char *const *extra)
 {
+    (void)fflush(NULL);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid > 0)
@@ -198,8 +230,7 @@ static pid_t start(const struct fixture *f, const struct stage *stage, const cha
     }
     char *argv[] = {(char *)stage->name, NULL};
     int code = stage_main(stage, 1, argv);
-    /* exit(), not _exit(): leak checks and coverage run there. cmocka's own state is the parent's business. */
-    _exit(code);
+    exit(code); /* not _exit(): leaks are looked for there */
 }
 
 static int wait_for(pid_t pid)
@@ -476,6 +507,7 @@ static void test_bad_environment(void **state)
 
 static int by_hand(const struct fixture *f, const struct stage *stage, char **arguments)
 {
+    (void)fflush(NULL);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -486,9 +518,7 @@ static int by_hand(const struct fixture *f, const struct stage *stage, char **ar
         while (arguments[n])
             n++;
         int code = stage_main(stage, n, arguments);
-        if (code == 0 && make_options.extra == 99)
-            code = 1;
-        _exit(code);
+        exit(code);
     }
     return wait_for(pid);
 }
@@ -535,6 +565,54 @@ static void test_progress_file(void **state)
     assert_string_equal(cJSON_GetObjectItem(o, "message")->valuestring, "half way");
 }
 
+static void test_checkpoints_of_an_earlier_restart(void **state)
+{
+    struct fixture *f = *state;
+    set_config(f, "{\"mode\": \"fail\"}");
+    assert_int_equal(run_stage(f, &probe, "u1", "1", NULL), EXITCODE_SOFTWARE);
+    /* The same work failed before: its checkpoints are the place to go on from, also two restarts later. */
+    assert_int_equal(run_stage(f, &probe, "u1", "2", (const char *const[]){ENV_RESTART "=1", NULL}),
+                     EXITCODE_SOFTWARE);
+    _cleanup_json_ cJSON *failed = read_json(f->result);
+    assert_string_equal(at(failed, "error", "message"),
+                        "failed as asked, previous runs/u1/probe/g0/checkpoints");
+    assert_int_equal(run_stage(f, &probe, "u1", "3", (const char *const[]){ENV_RESTART "=3", NULL}),
+                     EXITCODE_SOFTWARE);
+    _cleanup_json_ cJSON *later = read_json(f->result);
+    assert_string_equal(at(later, "error", "message"),
+                        "failed as asked, previous runs/u1/probe/g1/checkpoints");
+    /* Another config starts anew; so does what has succeeded. */
+    set_config(f, "{}");
+    assert_int_equal(run_stage(f, &probe, "u1", "4", (const char *const[]){ENV_RESTART "=4", NULL}), 0);
+    _cleanup_json_ cJSON *other = read_json(f->result);
+    assert_string_equal(at(other, "values", "previous"), "none");
+    assert_string_equal(at(other, "values", "checkpoints"), "runs/u1/probe/g4/checkpoints");
+    assert_int_equal(run_stage(f, &probe, "u1", "5", (const char *const[]){ENV_RESTART "=5", NULL}), 0);
+    _cleanup_json_ cJSON *after = read_json(f->result);
+    assert_string_equal(at(after, "values", "previous"), "none");
+}
+
+static void test_secrets_and_registry(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    set_config(f, "{\"mode\": \"secret\"}");
+    _cleanup_free_ char *secrets = fs_join(f->dir, "secrets"), *secret = fs_join(secrets, "model-signing");
+    _cleanup_free_ char *variable = xasprintf(ENV_SECRETS "=%s", secrets);
+    assert_int_equal(run_stage(f, &probe, "u1", "1", (const char *const[]){variable, NULL}), EXITCODE_CONFIG);
+    _cleanup_json_ cJSON *missing = read_json(f->result);
+    assert_non_null(
+        strstr(at(missing, "error", "message"), "Secret model-signing with the key key.pem is not there"));
+    ok(fs_mkdir_p(secret, &err));
+    write_text(secret, "key.pem", "key");
+    _cleanup_free_ char *registry = xasprintf(ENV_REGISTRY "=file://%s/models", f->dir);
+    assert_int_equal(run_stage(f, &probe, "u1", "2", (const char *const[]){variable, registry, NULL}), 0);
+    _cleanup_json_ cJSON *found = read_json(f->result);
+    _cleanup_free_ char *path = fs_join(secret, "key.pem");
+    assert_string_equal(at(found, "values", "secret"), path);
+    assert_string_equal(at(found, "values", "registry"), registry + strlen(ENV_REGISTRY "="));
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -551,6 +629,8 @@ int main(void)
         CASE(test_bad_environment),
         CASE(test_by_hand),
         CASE(test_progress_file),
+        CASE(test_checkpoints_of_an_earlier_restart),
+        CASE(test_secrets_and_registry),
     };
     return cmocka_run_group_tests_name("stage", tests, NULL, NULL);
 }
