@@ -6,6 +6,7 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 #include "operator/pipeline/dag.h"
+#include "operator/pipeline/schedule.h"
 #include "operator/pipeline/validate-internal.h"
 
 /* A cycle is printed as a path: a → b → a. */
@@ -18,6 +19,17 @@ static void check_cycles(const struct decoder *d)
         decoder_step_finding(d, at, "", NULL, false, "%s", err.msg);
 }
 
+/* The zone's rules are for whoever runs the schedule; the fields mean the same in each. */
+static void check_cron(const struct decoder *d, const cJSON *cron)
+{
+    struct schedule schedule;
+    int64_t next_ms;
+    struct err err = ERR_INIT;
+    if (schedule_parse(cron->valuestring, NULL, &schedule, &err) < 0 ||
+        schedule_next(&schedule, 0, &next_ms, &err) < 0)
+        decoder_finding(d, "spec.schedule.cron", cron, false, "%s", err.msg);
+}
+
 static void check_schedule(const struct decoder *d)
 {
     const cJSON *run_on = field(d->p->spec, "runOn"), *schedule = field(d->p->spec, "schedule");
@@ -26,6 +38,8 @@ static void check_schedule(const struct decoder *d)
         wanted = wanted || text_equal(word->valuestring, "Schedule");
     if (wanted && !schedule)
         decoder_finding(d, "spec.schedule", run_on, false, "required field is missing: runOn names Schedule");
+    if (schedule)
+        check_cron(d, field(schedule, "cron"));
     if (!wanted && schedule)
         decoder_finding(d, "spec.schedule", schedule, true, "has no effect: add Schedule to runOn");
 }

@@ -226,6 +226,11 @@ static void test_inputs_workers_and_pods(void **state)
          "spec.steps[5].container.env[0]: names that begin with TRAINYARD_ are reserved", false},
         {"a schedule without its cron", "schedule: {cron", "# schedule: {cron",
          "spec.schedule: required field is missing: runOn names Schedule", false},
+        {"a schedule with a minute too late", "0 2 * * *", "60 2 * * *",
+         "17: spec.schedule.cron: cron: field minute: \"60\" is out of range", false},
+        {"a schedule that never comes", "0 2 * * *", "0 0 30 2 *",
+         "17: spec.schedule.cron: the schedule has no time within eight years", false},
+        {"a schedule by name", "0 2 * * *", "@daily", "", true},
         {"a schedule that nothing uses", "[SpecChange, Schedule]", "[SpecChange]",
          "17: spec.schedule: warning: has no effect: add Schedule to runOn", true},
     };
