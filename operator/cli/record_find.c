@@ -79,7 +79,7 @@ static char *uid_of_name(const char *state_dir, const char *name)
 int record_list(const char *state_dir, const char *name_or_uid, const char *pipeline, struct record_list *ret,
                 struct err *err)
 {
-    _cleanup_record_list_ struct record_list l = {0};
+    struct record_list l = {0};
     _cleanup_free_ char *wanted = name_or_uid ? uid_of_name(state_dir, name_or_uid) : NULL;
     if (name_or_uid && !wanted)
         wanted = xstrdup(name_or_uid);
@@ -104,7 +104,6 @@ int record_list(const char *state_dir, const char *name_or_uid, const char *pipe
     if (l.n > 1)
         qsort(l.items, l.n, sizeof *l.items, newest_first);
     *ret = l;
-    l = (struct record_list){0};
     return 0;
 }
 

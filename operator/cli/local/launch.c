@@ -22,8 +22,8 @@ static int write_json(const char *dir, const char *name, const cJSON *value, str
     (void)json_pretty(value, &text);
     if (buf_check(&text, path, err) < 0)
         return -1;
-    _cleanup_file_ FILE *f = fopen(path, "we");
-    if (!f || fwrite(buf_str(&text), 1, text.len, f) != text.len || fflush(f) != 0)
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0 || write(fd, buf_str(&text), text.len) != (ssize_t)text.len)
         return err_errno(err, errno, "cannot write %s", path);
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "operator/cli/local/workers.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
@@ -201,17 +202,14 @@ size_t workers_running(const struct workers *w)
 static char *read_message(const char *dir, int rank)
 {
     _cleanup_free_ char *path = launch_result_path(dir, rank);
-    _cleanup_file_ FILE *f = fopen(path, "re");
-    if (!f)
-        return NULL;
-    char *text = xmalloc(MESSAGE_MAX + 1);
-    size_t len = fread(text, 1, MESSAGE_MAX, f);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    _cleanup_free_ char *text = xmalloc(MESSAGE_MAX + 1);
+    size_t len = 0;
+    ssize_t n = 0;
+    while (fd >= 0 && len < MESSAGE_MAX && (n = read(fd, text + len, MESSAGE_MAX - len)) > 0)
+        len += (size_t)n;
     text[len] = '\0';
-    if (len == 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return len > 0 ? steal_ptr(text) : NULL;
 }
 
 static void rank_ended(const struct workers *w, struct attempt *a, int rank, const struct process_end *end)
