@@ -53,7 +53,9 @@ static int copy_file(const char *path, const char *prefix, struct err *err)
     ssize_t n;
     if (!f)
         return err_errno(err, errno, "cannot open the log %s", path);
-    while ((n = getline(&line, &capacity, f)) > 0) {
+    if ((n = getline(&line, &capacity, f)) <= 0)
+        (void)fprintf(stderr, "%s is empty\n", path);
+    for (; n > 0; n = getline(&line, &capacity, f)) {
         if (prefix)
             (void)fputs(prefix, stdout);
         if (fwrite(line, 1, (size_t)n, stdout) != (size_t)n)
@@ -103,6 +105,8 @@ static int print_kept(const struct record *r, size_t step, const struct options 
                         "attempt %" PRId64 " of step %s left no log: neither here nor in the store (%s)",
                         attempt, r->status.steps[step].name, key);
     }
+    if (len == 0)
+        (void)fprintf(stderr, "the log that the stage kept is empty (%s)\n", key);
     return fwrite(text, 1, len, stdout) == len ? 0 : err_errno(err, errno, "cannot write to standard output");
 }
 

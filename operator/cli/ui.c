@@ -45,7 +45,7 @@ struct ui_style ui_style_of(FILE *out)
     int fd = fileno(out);
     const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
     bool terminal = isatty(fd) && term && strcmp(term, "dumb") != 0;
-    struct ui_style style = {.width = 120,
+    struct ui_style style = {.width = terminal ? 80 : 400, /* a file cuts nothing */
                              .height = 50,
                              .unicode = locale_is_utf8(),
                              .color = terminal && !(no_color && *no_color)};

@@ -54,6 +54,9 @@ yard logs first validate --store "$W/store"
 contains "logs prints what the step wrote" "$W/out" "fake data-validate of validate starts, attempt 1"
 yard logs first train --store "$W/store"
 contains "logs of workers are told apart" "$W/out" "[2] fake train-ddp of train starts"
+rm -r "$W"/store/local/runs/*/first-features-a1
+yard logs first features --store "$W/store"
+contains "without the files, the log kept in the store" "$W/out" "kept of features"
 equal "no scratch is left" "$(find "$W/store/local/runs" -name 'scratch-*' | wc -l)" 0
 : >"$FAKE_BEHAVIOUR/calls"
 run
