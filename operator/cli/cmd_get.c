@@ -121,6 +121,9 @@ static int show(const struct options *o, const char *name, struct err *err)
         opened = NULL;
     _cleanup_store_ struct store *store = opened;
     _cleanup_json_ cJSON *run = describe_run(r, store);
+    _cleanup_free_ char *lock = record_path(r, "lock");
+    if (!run_phase_finished(r->status.phase) && !lock_is_held(lock))
+        cJSON_ReplaceItemInObjectCaseSensitive(run, "phase", cJSON_CreateString("Interrupted"));
     if (strcmp(o->output, "json") == 0)
         return command_print_json(run, err);
     _cleanup_buf_ struct buf text = BUF_INIT(4 << 20);

@@ -65,7 +65,8 @@ static const struct cli_option options[] = {
      AT(parallelism),
      .min = 1,
      .max = 1000,
-     .help = "At most N steps (or items of a fan-out) at a time."},
+     .help =
+         "At most N steps (or items of a fan-out) at a time. Default: the number of processors, at least 2."},
     {.name = "resume",
      .kind = CLI_FLAG,
      AT(resume),

@@ -63,6 +63,14 @@ static const char *machine_isa(void)
 #endif
 }
 
+/* Unless told otherwise, as many attempts at a time as there are processors: a wide fan-out must not start hundreds of processes.
+ * Results do not depend on it. */
+static int64_t default_parallelism(void)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return processors > 2 ? processors : 2;
+}
+
 void runner_plan_options(const struct record_options *o, struct plan_options *ret)
 {
     *ret = (struct plan_options){
@@ -71,7 +79,7 @@ void runner_plan_options(const struct record_options *o, struct plan_options *re
         .force_cpu = o->cpu > 0,
         .has_cuda = fs_exists("/dev/nvidiactl"),
         .isa = machine_isa(),
-        .parallelism = o->parallelism,
+        .parallelism = o->parallelism > 0 ? o->parallelism : default_parallelism(),
         .grace_ms = GRACE_MS,
         .cache_disabled = o->no_cache,
     };

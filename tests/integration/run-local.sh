@@ -233,6 +233,7 @@ sleep 0.3
 equal "kill -9 of trainyard leaves no orphan" "$(orphans)" ""
 yard get --store "$W/store"
 contains "get calls the run interrupted" "$W/out" "Interrupted"
+equal "in JSON, too" "$(state killed "print(run['phase'])")" Interrupted
 yard run --resume --store "$W/store" --plain
 equal "resume without a name finds it and goes on" "$rc" 0
 equal "nothing that was done is done again" "$(sort "$FAKE_BEHAVIOUR/work" | tr '\n' ' ')" "evaluate features spread[0] spread[1] spread[2] spread[3] train validate "
