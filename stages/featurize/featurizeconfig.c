@@ -105,13 +105,9 @@ static int parse_derive(const cJSON *config, const struct json_path *root, struc
         struct config_derive *d = &c->derive[c->n_derive++];
         if (json_only_keys(item, &at, keys, err) < 0 ||
             json_get_string(item, &at, "name", &d->name, err) < 0 ||
-            json_get_string(item, &at, "sql", &d->sql, err) < 0)
+            json_get_string(item, &at, "sql", &d->sql, err) < 0 ||
+            json_get_string_or(item, &at, "pointInTime", NULL, &d->point_in_time, err) < 0)
             return -1;
-        if (cJSON_GetObjectItemCaseSensitive(item, "pointInTime"))
-            return config_fail(
-                &at, err,
-                "pointInTime windows are not available: derive takes expressions of one row; compute windows over earlier rows before "
-                "the snapshot and bring them as columns");
     }
     return 0;
 }

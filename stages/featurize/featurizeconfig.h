@@ -1,7 +1,7 @@
 /* The `featurize:` block of a manifest, decoded and checked as far as it can be without the data.
  *
  * Strings are borrowed from the JSON tree, which must outlive the struct. What this release does not do
- * (derive with pointInTime, sequence features) is refused with exit 78 and says what to use instead. */
+ * (sequence and tensor features) is refused with exit 78 and says what to use instead. */
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -25,6 +25,7 @@ struct config_names {
 
 struct config_derive {
     const char *name, *sql;
+    const char *point_in_time; /* time column of its windows; NULL: an expression of one row */
 };
 
 struct config_feature {

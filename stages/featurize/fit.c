@@ -362,6 +362,7 @@ static void add_rows_part(cJSON *doc, const struct source *s)
             cJSON *o = json_object();
             json_add_string(o, "name", c->derive[i].name);
             json_add_string(o, "sql", c->derive[i].sql);
+            add_text(o, "pointInTime", c->derive[i].point_in_time);
             json_append(derive, o);
         }
         json_add(doc, "derive", derive);

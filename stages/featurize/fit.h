@@ -6,7 +6,7 @@
  *   sql       {rowKey, rowOrder, label, weight?, group?, time?}: expressions over the source columns, which give BIGINT, a list for ORDER BY,
  *             DOUBLE, DOUBLE, BIGINT, and BIGINT microseconds since 1970 UTC
  *   split     {by, validationFrom?, testFrom?} (µs as text)   newestTrainTime: µs since 1970 UTC as text, absent without time
- *   derive    [{name, sql}]: columns computed before all else (heldout rows hold them)
+ *   derive    [{name, sql, pointInTime?}]: columns computed before all else (heldout rows hold them)
  *   source    {columns: [{name, type}], rows, duplicatesDropped, trainRows, validationRows, testRows} */
 #pragma once
 

@@ -10,6 +10,7 @@
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "stages/featurize/source-internal.h"
+#include "stages/table/pointintime.h"
 
 enum { STATEMENT_BYTES = 4 * 1024 * 1024, QUERY_DEADLINE_MS = 6 * 3600 * 1000, CLASSES_MAX = 10000 };
 
@@ -224,33 +225,50 @@ static int list_files(const char *snapshot, struct buf *ret, struct err *err)
 
 /* SELECT *, derived… FROM the files WHERE …; user texts were checked. */
 static int create_view(struct source *s, const char *name, const char *files, const char *options,
-                       bool filter, struct err *err)
+                       bool filter, bool table, struct err *err)
 {
     const struct featurizeconfig *c = s->config;
     _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_BYTES);
     (void)buf_adds(&sql, "SELECT *");
     for (size_t i = 0; i < c->n_derive; i++) {
         _cleanup_free_ char *quoted = table_quote_ident(c->derive[i].name);
-        (void)buf_addf(&sql, ", (%s\n) AS %s", c->derive[i].sql, quoted);
+        (void)buf_addf(&sql, ", (%s\n) AS %s", s->derive_sql[i], quoted);
     }
     (void)buf_addf(&sql, " FROM read_parquet([%s], hive_partitioning = false%s)", files, options);
     if (buf_check(&sql, "SQL of the source", err) < 0)
         return -1;
-    return table_exec(s->table, err, "CREATE TEMP VIEW %s AS SELECT * FROM (%s) WHERE %s%s%s", name,
-                      buf_str(&sql), filter && c->where ? "(" : "true", filter && c->where ? c->where : "",
-                      filter && c->where ? "\n)" : "");
+    return table_exec(s->table, err, "CREATE TEMP %s %s AS SELECT * FROM (%s) WHERE %s%s%s",
+                      table ? "TABLE" : "VIEW", name, buf_str(&sql), filter && c->where ? "(" : "true",
+                      filter && c->where ? c->where : "", filter && c->where ? "\n)" : "");
 }
 
-static int check_texts(struct source *s, struct err *err)
+static int check_texts(struct source *s, const char *files, struct err *err)
 {
     const struct featurizeconfig *c = s->config;
+    _cleanup_free_ char *relation = xasprintf("read_parquet([%s], hive_partitioning = false)", files);
+    s->derive_sql = xcalloc(c->n_derive + 1, sizeof *s->derive_sql);
     for (size_t i = 0; i < c->n_derive; i++) {
-        if (table_check_expression(s->table, c->derive[i].sql, true, err) < 0)
+        const struct config_derive *d = &c->derive[i];
+        if (d->point_in_time ? pointintime_rewrite(s->table, d->sql, relation, d->point_in_time,
+                                                   &s->derive_sql[i], err) < 0
+                             : table_check_expression(s->table, d->sql, true, err) < 0)
             return err_wrap(err, "featurize.derive[%zu]", i);
+        if (!d->point_in_time)
+            s->derive_sql[i] = xstrdup(d->sql);
     }
     if (c->where && table_check_expression(s->table, c->where, true, err) < 0)
         return err_wrap(err, "featurize.where");
     return 0;
+}
+
+/* Windows are computed once, not again by each of the queries to come. */
+static bool has_windows(const struct featurizeconfig *c)
+{
+    for (size_t i = 0; i < c->n_derive; i++) {
+        if (c->derive[i].point_in_time)
+            return true;
+    }
+    return false;
 }
 
 static int check_names(const struct source *s, struct err *err)
@@ -294,15 +312,15 @@ static int check_derived(struct source *s, const char *files, struct err *err)
 static int make_views(struct source *s, const char *snapshot, struct err *err)
 {
     _cleanup_buf_ struct buf files = BUF_INIT(STATEMENT_BYTES / 4);
-    if (list_files(snapshot, &files, err) < 0 || check_texts(s, err) < 0 ||
+    if (list_files(snapshot, &files, err) < 0 || check_texts(s, buf_str(&files), err) < 0 ||
         check_derived(s, buf_str(&files), err) < 0 ||
-        create_view(s, "trainyard_columns", buf_str(&files), "", false, err) < 0 ||
+        create_view(s, "trainyard_columns", buf_str(&files), "", false, false, err) < 0 ||
         table_describe(s->table, "trainyard_columns", &s->columns, err) < 0 || check_names(s, err) < 0)
         return -1;
-    if (create_view(s, SOURCE_FILTERED, buf_str(&files), "", true, err) < 0)
+    if (create_view(s, SOURCE_FILTERED, buf_str(&files), "", true, has_windows(s->config), err) < 0)
         return err_wrap(err, "featurize.where");
     return create_view(s, SOURCE_POSITIONED, buf_str(&files),
-                       ", filename = 'trainyard_file', file_row_number = true", true, err);
+                       ", filename = 'trainyard_file', file_row_number = true", true, false, err);
 }
 
 /* --- what each row must have ---------------------------------------------------------------------------------- */
@@ -444,6 +462,9 @@ struct source *source_free(struct source *s)
         return NULL;
     table_free(s->table);
     cJSON_Delete(s->columns);
+    for (size_t i = 0; s->derive_sql && i < s->config->n_derive; i++)
+        free(s->derive_sql[i]);
+    free(s->derive_sql);
     free(s->row_key_sql);
     free(s->row_order);
     free(s->label_sql);

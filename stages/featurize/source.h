@@ -33,7 +33,8 @@ struct source {
     const struct featurizeconfig *config;
     struct table *table;
     const char *scratch;
-    cJSON *columns; /* of the snapshot and derived: [{name, type}] */
+    cJSON *columns;    /* of the snapshot and derived: [{name, type}] */
+    char **derive_sql; /* of the config's derived columns, ready to use */
     /* Expressions; NULL where the config has none. */
     char *row_key_sql;      /* BIGINT: chained hashes of the key's columns */
     char *row_order;        /* the key's columns, for ORDER BY */

@@ -78,6 +78,8 @@ static int relation_of(struct table *t, const struct featurespec *spec, const ch
     const cJSON *item;
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(featurespec_document(spec), "derive"))
     {
+        if (cJSON_HasObjectItem(item, "pointInTime"))
+            continue;
         struct json_path at = {.key = "derive"};
         const char *name, *text;
         if (json_get_string(item, &at, "name", &name, err) < 0 ||

@@ -1,6 +1,7 @@
 /* featurize --transform: a saved feature spec applied to new rows, by the same code that made the training shards.
  *
- * The rows (CSV, Parquet or JSON lines, compressed or not) need the source columns that the spec's SQL names, and keep their order. */
+ * The rows (CSV, Parquet or JSON lines, compressed or not) need the source columns that the spec's SQL names, and keep their order. Columns
+ * derived with pointInTime must be among them, for the history that they count is not. */
 #pragma once
 
 #include <stdbool.h>

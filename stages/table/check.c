@@ -13,7 +13,7 @@
 struct walk {
     const char *sql; /* for messages */
     struct map *volatile_functions, *aggregates;
-    bool allow_aggregates, allow_select, refuse_volatile;
+    bool allow_aggregates, allow_select, allow_windows, refuse_volatile;
     unsigned depth;
 };
 
@@ -94,7 +94,7 @@ static int check_class(const struct walk *w, const cJSON *node, const char *clas
         return text_equal(class_, "WINDOW") ? check_function(w, node, err) : 0;
     if (text_equal(class_, "SUBQUERY"))
         return refuse(w, err, "a sub-select where one expression is expected", "");
-    if (text_equal(class_, "WINDOW"))
+    if (text_equal(class_, "WINDOW") && !w->allow_windows)
         return refuse(w, err, "a window (OVER) sees other rows; only this row is looked at", "");
     if (text_equal(class_, "STAR"))
         return refuse(w, err, "* and COLUMNS() stand for many expressions; one is expected", "");
@@ -229,6 +229,17 @@ int table_check_expression(struct table *t, const char *sql, bool refuse_volatil
 {
     struct walk w = {.sql = sql, .refuse_volatile = refuse_volatile};
     return check_expression(t, &w, err);
+}
+
+/* What a window may compute is for the caller to check: see pointintime.c. */
+int table_check_windows(struct table *t, const char *sql, cJSON **ret_tree, struct err *err)
+{
+    struct walk w = {.sql = sql, .refuse_volatile = true, .allow_windows = true};
+    if (check_expression(t, &w, err) < 0)
+        return -1;
+    const cJSON *node;
+    _cleanup_free_ char *statement = xasprintf("SELECT %s\n", sql);
+    return parse(t, &w, statement, ret_tree, &node, err);
 }
 
 int table_check_aggregate(struct table *t, const char *sql, struct err *err)

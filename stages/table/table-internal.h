@@ -9,3 +9,5 @@ int table_query_bound(struct table *t, const char *sql, const char *text, char *
 /* Names of DuckDB's functions: "volatile" also holds those that depend on the moment or the session. Filled at first use. */
 int table_function_sets(struct table *t, struct map **ret_volatile, struct map **ret_aggregates,
                         struct err *err);
+/* As table_check_expression() without volatile functions, but windows may stand in it; *ret_tree is DuckDB's parse of "SELECT <sql>". */
+int table_check_windows(struct table *t, const char *sql, cJSON **ret_tree, struct err *err);

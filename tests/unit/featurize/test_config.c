@@ -82,9 +82,6 @@ static void each_mistake_has_its_message(void **state)
         {"\"categorical\":{\"vocabulary\":{\"minCount\":5}}", "\"sequence\":{\"maxLength\":3}",
          "sequence and tensor features are not available"},
         {"\"rows\":4096", "\"rows\":0", "rows is 0"},
-        {"\"group\":\"s\"",
-         "\"group\":\"s\",\"derive\":[{\"name\":\"d\",\"sql\":\"1\",\"pointInTime\":\"time\"}]",
-         "pointInTime"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct err err = ERR_INIT;

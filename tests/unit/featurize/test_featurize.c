@@ -500,6 +500,40 @@ static void other_splits_and_sampling(void **state)
     assert_same_trees("plain", "plain5");
 }
 
+static void derived_windows_see_earlier_rows_only(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct featurize_counts n;
+    _cleanup_free_ char *config = changed(
+        "\"group\"",
+        "\"derive\":[{\"name\":\"seen\",\"sql\":\"count(*) OVER (PARTITION BY item_id)\",\"pointInTime\":\"time\"},"
+        "{\"name\":\"ctr\",\"sql\":\"avg(clicked) OVER (PARTITION BY country)\",\"pointInTime\":\"time\"}],\"group\"");
+    assert_ok(run(config, "snap", "pit", 1, &n, &err), &err);
+    assert_ok(run(config, "snap", "pit5", 5, &n, &err), &err);
+    assert_same_trees("pit", "pit5");
+    _cleanup_table_ struct table *t = open_table();
+    assert_ok(table_exec(t, &err, "CREATE TABLE s AS SELECT * FROM read_parquet('%s/snap/data/*.parquet')",
+                         root),
+              &err);
+    assert_ok(table_exec(t, &err,
+                         "CREATE TABLE h AS SELECT * FROM read_parquet('%s/pit/heldout/00000.parquet')",
+                         root),
+              &err);
+    assert_int_equal(count(t, "SELECT count(*) FROM h WHERE seen > 0"), n.validation_rows + n.test_rows);
+    /* All rows of the snapshot count, those that where leaves out and duplicates too. */
+    assert_int_equal(
+        count(
+            t,
+            "SELECT count(*) FROM (SELECT h.row_key, any_value(h.seen) AS seen, count(s.item_id) AS n FROM h LEFT JOIN s ON s.item_id = h.item_id AND s.time < h.time "
+            "GROUP BY h.row_key) WHERE seen <> n"),
+        0);
+    _cleanup_free_ char *bad = changed(
+        "\"group\"",
+        "\"derive\":[{\"name\":\"next\",\"sql\":\"lead(clicked) OVER (PARTITION BY item_id)\",\"pointInTime\":\"time\"}],\"group\"");
+    assert_fails(run(bad, "snap", "refused", 1, &n, &err), &err, ERR_INVALID, "featurize.derive[0]");
+}
+
 static void unusable_data_is_refused(void **state)
 {
     (void)state;
@@ -577,6 +611,7 @@ int main(void)
         cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(a_saved_spec_gives_the_shards_again),
         cmocka_unit_test(other_splits_and_sampling),
+        cmocka_unit_test(derived_windows_see_earlier_rows_only),
         cmocka_unit_test(unusable_data_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
