@@ -158,6 +158,18 @@ static void log_validation(const struct trainer *t)
              "train_loss", LOG_DBL(t->last_loss), NULL);
 }
 
+/* The rate over the steps themselves: loading, computing, exchanging. */
+static void log_trained(const struct trainer *t)
+{
+    const struct trainer_times *x = &t->times;
+    double seconds = (double)(x->load_us + x->compute_us + x->exchange_us) / 1e6;
+    if (t->world->rank == 0 && seconds > 0)
+        log_info("trained", "steps", LOG_INT(t->state.step), "step_seconds", LOG_DBL(seconds),
+                 "samples_per_second", LOG_DBL((double)x->samples / seconds), "exchange_share",
+                 LOG_DBL((double)x->exchange_us / 1e6 / seconds), "load_share",
+                 LOG_DBL((double)x->load_us / 1e6 / seconds), NULL);
+}
+
 /* After the flags of a step are known. *ret_stop: end now, for someone was asked to. */
 static int act_on_flags(struct trainer *t, uint32_t flags, bool *ret_stop, struct err *err)
 {
@@ -197,5 +209,6 @@ int trainer_run(struct trainer *t, struct err *err)
     if (trainer_compare_replicas(t, err) < 0)
         return -1;
     trainer_report(t, true, "trained");
+    log_trained(t);
     return collective_barrier(t->collective, err);
 }
