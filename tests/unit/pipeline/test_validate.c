@@ -400,6 +400,31 @@ static void test_steps_wait_for_those_whose_values_they_use(void **state)
     free(text);
 }
 
+static void test_a_config_that_cannot_travel_is_refused(void **state)
+{
+    (void)state;
+    char long_arg[30001], *args = xstrdup("");
+    memset(long_arg, 'x', sizeof long_arg - 1);
+    long_arg[sizeof long_arg - 1] = '\0';
+    for (int i = 0; i < 7; i++) {
+        char *longer = xasprintf("%s%s, ", args, long_arg);
+        free(args);
+        args = longer;
+    }
+    char *changed = xasprintf("args: [%s\"-d\"", args);
+    char *text = manifest_with(CLICK_RANKER, "args: [\"-d\"", changed);
+    struct findings findings = {0};
+    struct err err = ERR_INIT;
+    struct pipeline *p = NULL;
+    assert_fails(pipeline_decode_yaml(text, strlen(text), "p.yaml", &p, &findings, &err), &err, ERR_INVALID,
+                 "bytes as JSON: at most 204800 travel to its pod");
+    assert_string_equal(findings.items[0].path, "spec.steps[5].container");
+    findings_release(&findings);
+    free(text);
+    free(changed);
+    free(args);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_bodies_of_data_steps),
         cmocka_unit_test(test_bodies_of_training_and_evaluation),
         cmocka_unit_test(test_steps_wait_for_those_whose_values_they_use),
+        cmocka_unit_test(test_a_config_that_cannot_travel_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
