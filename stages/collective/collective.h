@@ -32,6 +32,9 @@ struct collective_options {
     const uint8_t *key;       /* [32] */
     int64_t start_timeout_ms; /* until all ranks are there; 0: 600 s */
     int64_t timeout_ms;       /* of a call; 0: 10 s */
+    /* Asked while waiting for the other ranks to come; not 0 ends that with exit 75, reason "stopped". NULL: never. */
+    int (*stopping)(void *ctx);
+    void *stopping_ctx;
 };
 
 int collective_open(const struct collective_options *o, struct collective **ret, struct err *err);

@@ -254,8 +254,15 @@ static const char *verdict_text(enum handshake_verdict v)
     }
 }
 
+int handshake_stopped(const struct handshake_id *self, struct err *err)
+{
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "stopped",
+                    "rank %u was asked to stop while it waited for the other workers", self->rank);
+}
+
 int handshake_connect(const char *host, int port, const uint8_t key[static 32],
-                      const struct handshake_id *self, int64_t deadline, int *ret_fd, struct err *err)
+                      const struct handshake_id *self, const struct handshake_patience *patience, int *ret_fd,
+                      struct err *err)
 {
     struct backoff backoff;
     backoff_init(&backoff, 5, 500, (uint64_t)self->rank);
@@ -266,7 +273,7 @@ int handshake_connect(const char *host, int port, const uint8_t key[static 32],
         int fd = -1;
         if (resolve(host, port, false, &list, &ignored) == 0) {
             for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
-                last = say_hello(a, key, self, deadline, &fd);
+                last = say_hello(a, key, self, patience->deadline, &fd);
             freeaddrinfo(list);
         }
         if (fd >= 0) {
@@ -274,7 +281,9 @@ int handshake_connect(const char *host, int port, const uint8_t key[static 32],
             return 0;
         }
         int64_t pause = backoff_next_ms(&backoff);
-        if (handshake_now_ms() + pause >= deadline)
+        if (patience->stopping && patience->stopping(patience->stopping_ctx))
+            return handshake_stopped(self, err);
+        if (handshake_now_ms() + pause >= patience->deadline)
             break;
         struct timespec t = {.tv_sec = pause / 1000, .tv_nsec = pause % 1000 * 1000000};
         (void)nanosleep(&t, NULL);

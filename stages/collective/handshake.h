@@ -47,8 +47,16 @@ void handshake_answer(const uint8_t key[static 32], const uint8_t greeting[stati
 
 /* Connects and says hello, again and again until the deadline: the acceptor may not be there yet, or may be one of an
  * earlier attempt. Past it: exit 75, or 78 (reason "rendezvous-refused") when the last answer was a refusal. The descriptor blocks. */
+struct handshake_patience {
+    int64_t deadline;
+    int (*stopping)(void *ctx); /* asked between tries; NULL: never */
+    void *stopping_ctx;
+};
 int handshake_connect(const char *host, int port, const uint8_t key[static 32],
-                      const struct handshake_id *self, int64_t deadline, int *ret_fd, struct err *err);
+                      const struct handshake_id *self, const struct handshake_patience *patience, int *ret_fd,
+                      struct err *err);
+/* Exit 75, reason "stopped". */
+int handshake_stopped(const struct handshake_id *self, struct err *err);
 /* Accepts until someone with the right hello came. */
 int handshake_accept(int listener, const uint8_t key[static 32], const struct handshake_id *self,
                      int64_t deadline, int *ret_fd, struct handshake_id *ret_peer, struct err *err);

@@ -86,7 +86,8 @@ static int connect_lower(struct mesh *m, const struct collective_options *o, str
             return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous",
                             "rank %d published no address: \"%.64s\"", p, where);
         *space = '\0';
-        if (handshake_connect(where, (int)port, o->key, self, deadline, &m->peers[p].fd, err) < 0)
+        if (handshake_connect(where, (int)port, o->key, self,
+                              &(struct handshake_patience){.deadline = deadline}, &m->peers[p].fd, err) < 0)
             return -1;
         (void)snprintf(m->peers[p].identity, HANDSHAKE_TEXT, "%s", where);
         prepare(m->peers[p].fd);

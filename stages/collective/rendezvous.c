@@ -30,7 +30,8 @@ enum {
     FRAME_HEAD = 12,
     STRANGERS_MAX = 64,
     HELLO_MS = 10000,
-    DEFAULT_START_MS = 600000
+    DEFAULT_START_MS = 600000,
+    LOOK_MS = 200
 };
 
 struct value {
@@ -228,6 +229,43 @@ static void *serve(void *arg)
     return NULL;
 }
 
+/* --- requests of the other ranks ----------------------------------------------------------------------- */
+
+static int lost(const struct rendezvous *r, const char *key, struct err *err)
+{
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+                    "rank %u: rank 0 is gone or silent while exchanging \"%s\"", r->self.rank, key);
+}
+
+static bool send_request(struct rendezvous *r, uint32_t op, const char *key, const void *value, size_t len,
+                         int64_t deadline)
+{
+    size_t key_len = strlen(key);
+    uint32_t head[3] = {htonl(op), htonl((uint32_t)key_len), htonl((uint32_t)len)};
+    return handshake_write(r->fd, head, sizeof head, deadline) &&
+           handshake_write(r->fd, key, key_len, deadline) && handshake_write(r->fd, value, len, deadline);
+}
+
+static int read_answer(struct rendezvous *r, const char *key, int64_t deadline, char **ret, size_t *ret_len,
+                       struct err *err)
+{
+    uint32_t len;
+    if (!handshake_read(r->fd, &len, sizeof len, deadline))
+        return lost(r, key, err);
+    len = ntohl(len);
+    if (len > RENDEZVOUS_VALUE_MAX)
+        return lost(r, key, err);
+    char *value = xmalloc((size_t)len + 1);
+    if (!handshake_read(r->fd, value, len, deadline)) {
+        free(value);
+        return lost(r, key, err);
+    }
+    value[len] = '\0';
+    *ret = value;
+    *ret_len = len;
+    return 0;
+}
+
 /* --- opening ----------------------------------------------------------------------------------------- */
 
 static void until(int64_t deadline, struct timespec *ret)
@@ -241,6 +279,13 @@ static void until(int64_t deadline, struct timespec *ret)
         ret->tv_sec++;
         ret->tv_nsec -= 1000000000;
     }
+}
+
+/* Waiting for others is cut into pieces, so that a request to stop is seen. */
+static int64_t next_look(const struct rendezvous *r)
+{
+    int64_t soon = handshake_now_ms() + LOOK_MS;
+    return soon < r->start_deadline ? soon : r->start_deadline;
 }
 
 static int open_server(struct rendezvous *r, const struct collective_options *o, struct err *err)
@@ -260,16 +305,20 @@ static int open_server(struct rendezvous *r, const struct collective_options *o,
     if (e)
         return err_errno(err, e, "cannot start the rendezvous thread");
     r->running = true;
-    struct timespec t;
-    until(r->start_deadline, &t);
+    bool stopped = false;
     pthread_mutex_lock(&r->mutex);
-    while (r->n_present < r->self.size)
-        if (pthread_cond_timedwait(&r->changed, &r->mutex, &t) == ETIMEDOUT)
-            break;
+    while (r->n_present < r->self.size && handshake_now_ms() < r->start_deadline && !stopped) {
+        struct timespec t;
+        until(next_look(r), &t);
+        (void)pthread_cond_timedwait(&r->changed, &r->mutex, &t);
+        stopped = o->stopping && o->stopping(o->stopping_ctx);
+    }
     size_t there = r->n_present, first = 0;
     while (first < r->self.size && r->present[first])
         first++;
     pthread_mutex_unlock(&r->mutex);
+    if (stopped)
+        return handshake_stopped(&r->self, err);
     if (there < r->self.size)
         return err_fail(
             err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
@@ -278,10 +327,35 @@ static int open_server(struct rendezvous *r, const struct collective_options *o,
     return rendezvous_set(r, "everyone", "1", 1, err);
 }
 
+/* Rank 0 says so when all are there. */
+static int await_everyone(struct rendezvous *r, const struct collective_options *o, struct err *err)
+{
+    static const char key[] = "everyone";
+    if (!send_request(r, OP_GET, key, "", 0, r->start_deadline))
+        return lost(r, key, err);
+    struct pollfd p = {.fd = r->fd, .events = POLLIN};
+    while (poll(&p, 1, LOOK_MS) == 0) {
+        if (o->stopping && o->stopping(o->stopping_ctx))
+            return handshake_stopped(&r->self, err);
+        if (handshake_now_ms() >= r->start_deadline)
+            return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
+                            "rank %u: not all of %u workers came to the rendezvous in time", r->self.rank,
+                            r->self.size);
+    }
+    char *text;
+    size_t len;
+    if (read_answer(r, key, handshake_now_ms() + HELLO_MS, &text, &len, err) < 0)
+        return err_wrap(err, "rank %u waited for the other workers", r->self.rank);
+    free(text);
+    return 0;
+}
+
 static int open_client(struct rendezvous *r, const struct collective_options *o, struct err *err)
 {
-    if (handshake_connect(o->master_addr, o->master_port, r->key, &r->self, r->start_deadline, &r->fd, err) <
-        0)
+    struct handshake_patience patience = {.deadline = r->start_deadline,
+                                          .stopping = o->stopping,
+                                          .stopping_ctx = o->stopping_ctx};
+    if (handshake_connect(o->master_addr, o->master_port, r->key, &r->self, &patience, &r->fd, err) < 0)
         return -1;
     if (!o->advertise_addr) {
         struct sockaddr_storage a;
@@ -292,13 +366,7 @@ static int open_client(struct rendezvous *r, const struct collective_options *o,
             return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rendezvous",
                             "cannot tell this worker's own address");
     }
-    char *text;
-    size_t len;
-    int64_t left = r->start_deadline - handshake_now_ms();
-    if (rendezvous_get(r, "everyone", left > 0 ? left : 1, &text, &len, err) < 0)
-        return err_wrap(err, "rank %u waits for the other workers", r->self.rank);
-    free(text);
-    return 0;
+    return await_everyone(r, o, err);
 }
 
 int rendezvous_open(const struct collective_options *o, struct rendezvous **ret, struct err *err)
@@ -360,21 +428,6 @@ const char *rendezvous_address(const struct rendezvous *r)
 
 /* --- values -------------------------------------------------------------------------------------------- */
 
-static int lost(const struct rendezvous *r, const char *key, struct err *err)
-{
-    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "peer-lost",
-                    "rank %u: rank 0 is gone or silent while exchanging \"%s\"", r->self.rank, key);
-}
-
-static bool send_request(struct rendezvous *r, uint32_t op, const char *key, const void *value, size_t len,
-                         int64_t deadline)
-{
-    size_t key_len = strlen(key);
-    uint32_t head[3] = {htonl(op), htonl((uint32_t)key_len), htonl((uint32_t)len)};
-    return handshake_write(r->fd, head, sizeof head, deadline) &&
-           handshake_write(r->fd, key, key_len, deadline) && handshake_write(r->fd, value, len, deadline);
-}
-
 int rendezvous_set(struct rendezvous *r, const char *key, const void *value, size_t len, struct err *err)
 {
     if (strlen(key) > RENDEZVOUS_KEY_MAX || len > RENDEZVOUS_VALUE_MAX)
@@ -415,19 +468,7 @@ int rendezvous_get(struct rendezvous *r, const char *key, int64_t timeout_ms, ch
     int64_t deadline = handshake_now_ms() + timeout_ms;
     if (r->self.rank == 0)
         return get_local(r, key, deadline, ret, ret_len, err);
-    uint32_t len;
-    if (!send_request(r, OP_GET, key, "", 0, deadline) || !handshake_read(r->fd, &len, sizeof len, deadline))
+    if (!send_request(r, OP_GET, key, "", 0, deadline))
         return lost(r, key, err);
-    len = ntohl(len);
-    if (len > RENDEZVOUS_VALUE_MAX)
-        return lost(r, key, err);
-    char *value = xmalloc((size_t)len + 1);
-    if (!handshake_read(r->fd, value, len, deadline)) {
-        free(value);
-        return lost(r, key, err);
-    }
-    value[len] = '\0';
-    *ret = value;
-    *ret_len = len;
-    return 0;
+    return read_answer(r, key, deadline, ret, ret_len, err);
 }

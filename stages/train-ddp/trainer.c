@@ -54,6 +54,11 @@ static int open_checkpoints(struct trainer *t, struct err *err)
     return checkpoints_open(&o, &t->checkpoints, err);
 }
 
+static int stopping(void *ctx)
+{
+    return stage_stopping(ctx);
+}
+
 int trainer_join(struct trainer *t, struct err *err)
 {
     const struct stage_world *w = t->world;
@@ -69,7 +74,9 @@ int trainer_join(struct trainer *t, struct err *err)
                                    .attempt = stage_attempt(t->run),
                                    .identity = identity,
                                    .key = w->rendezvous_key,
-                                   .timeout_ms = t->config.collective_timeout_ms};
+                                   .timeout_ms = t->config.collective_timeout_ms,
+                                   .stopping = stopping,
+                                   .stopping_ctx = t->run};
     if (collective_open(&o, &t->collective, err) < 0)
         return -1;
     if (w->rank == 0 && open_checkpoints(t, err) < 0)

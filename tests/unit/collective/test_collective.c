@@ -280,6 +280,40 @@ static void wrong_keys_and_attempts_are_refused(void **state)
     assert_int_equal(codes[1], 0);
 }
 
+/* Rank 1 never comes; the others are asked to stop while they wait. */
+static int stop_after;
+static int stopping(void *ctx)
+{
+    return handshake_now_ms() > *(int64_t *)ctx;
+}
+
+static int stop_work(struct collective_options *o)
+{
+    struct err err = ERR_INIT;
+    struct collective *c = NULL;
+    if (o->rank == 1)
+        return 0;
+    int64_t begin = handshake_now_ms(), stop_at = begin + stop_after;
+    o->start_timeout_ms = 20000;
+    o->stopping = stopping;
+    o->stopping_ctx = &stop_at;
+    int r = collective_open(o, &c, &err);
+    bool as_asked = strcmp(err.reason, "stopped") == 0;
+    bool left_alone =
+        o->rank == 2 && strcmp(err.reason, "peer-lost") == 0; /* rank 0 may have stopped first */
+    return r < 0 && (as_asked || left_alone) && handshake_now_ms() - begin < 5000 ? 75 : 10;
+}
+
+static void waiting_ends_when_asked_to_stop(void **state)
+{
+    (void)state;
+    stop_after = 500;
+    int codes[8];
+    run_workers(3, stop_work, codes);
+    assert_int_equal(codes[0], 75);
+    assert_int_equal(codes[2], 75);
+}
+
 /* Connections that say nonsense, or nothing, while two workers meet. */
 static int stranger_port;
 static int stranger_work(struct collective_options *o)
@@ -327,6 +361,7 @@ int main(void)
         cmocka_unit_test(exchanges_hand_out_rank_by_rank),
         cmocka_unit_test(a_lost_peer_ends_the_call_in_time),
         cmocka_unit_test(wrong_keys_and_attempts_are_refused),
+        cmocka_unit_test(waiting_ends_when_asked_to_stop),
         cmocka_unit_test(strangers_disturb_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
