@@ -81,22 +81,28 @@ static void plot_histogram(struct report *r, const char *name, const struct stat
 {
     double lo = stats_quantile(s, 0.001), hi = stats_quantile(s, 0.999), edges[HISTOGRAM_BINS + 1],
            counts[HISTOGRAM_BINS] = {0};
+    int bins = HISTOGRAM_BINS;
     if (s->kind != STAT_INTEGER && s->kind != STAT_NUMBER)
         return;
     if (!(hi > lo))
         return;
-    for (int i = 0; i <= HISTOGRAM_BINS; i++)
-        edges[i] = lo + (hi - lo) * i / HISTOGRAM_BINS;
+    if (s->kind == STAT_INTEGER && hi - lo < HISTOGRAM_BINS) { /* a bin for each of few integers */
+        bins = (int)(hi - lo) + 1;
+        lo -= 0.5;
+        hi = lo + bins;
+    }
+    for (int i = 0; i <= bins; i++)
+        edges[i] = lo + (hi - lo) * i / bins;
     for (size_t i = 0; i < s->histogram.n; i++) {
         double mid =
             (histogram_edge(s->histogram.bucket[i]) + histogram_far_edge(s->histogram.bucket[i])) / 2;
         if (s->kind == STAT_INTEGER)
             mid = ceil(histogram_edge(s->histogram.bucket[i]));
-        int k = (int)floor((mid - lo) / (hi - lo) * HISTOGRAM_BINS);
-        counts[k < 0 ? 0 : k >= HISTOGRAM_BINS ? HISTOGRAM_BINS - 1 : k] += (double)s->histogram.count[i];
+        int k = (int)floor((mid - lo) / (hi - lo) * bins);
+        counts[k < 0 ? 0 : k >= bins ? bins - 1 : k] += (double)s->histogram.count[i];
     }
-    report_histogram(r, REPORT_PLOT(.title = name, .height = 180), edges,
-                     &(struct report_series){.y = counts, .n = HISTOGRAM_BINS}, 1);
+    report_histogram(r, REPORT_PLOT(.title = name, .width = 420, .height = 180), edges,
+                     &(struct report_series){.y = counts, .n = (size_t)bins}, 1);
 }
 
 /* --- findings ------------------------------------------------------------------------------------------------ */
@@ -166,7 +172,7 @@ static void show_columns(struct report *r, const struct judge *j)
 {
     struct stats *total = dataset_stats(j->d, SIZE_MAX);
     report_section(r, REPORT_PLAIN, "Columns");
-    report_table_begin(r, (const char *[]){"column", "type", "null", "distinct (about)", "min", "max", "mean",
+    report_table_begin(r, (const char *[]){"column", "type", "null", "distinct ≈", "min", "max", "mean",
                                            "median", NULL});
     for (size_t i = 0; i < j->d->schema->n; i++) {
         struct stats *s = &total[i];

@@ -62,7 +62,7 @@ static void metrics(struct report *r, const struct outputs *o)
         if (!c->has_baseline)
             continue;
         report_number(r, x->baseline);
-        report_cell_level(r, better > 0 ? REPORT_GOOD : better < 0 ? REPORT_WARN : REPORT_PLAIN, "%+.6g", x->delta);
+        report_difference(r, better > 0 ? REPORT_GOOD : better < 0 ? REPORT_WARN : REPORT_PLAIN, x->delta);
         report_number(r, x->delta_low);
         report_number(r, x->delta_high);
     }
@@ -105,10 +105,11 @@ static void plots(struct report *r, const struct outputs *o)
     static const double diagonal[] = {0, 1};
     double x[2][ROC_POINTS + 2], y[2][ROC_POINTS + 2];
     report_section(r, REPORT_PLAIN, "Ranking and calibration");
-    struct report_series curves[3] = {{.name = "model", .x = x[0], .y = y[0], .n = roc(a, x[0], y[0])}, {.name = "chance", .x = diagonal, .y = diagonal, .n = 2, .dashed = true}};
-    size_t n = 2;
+    struct report_series curves[3] = {{.name = "model", .x = x[0], .y = y[0], .n = roc(a, x[0], y[0])}};
+    size_t n = 1;
     if (b->n)
         curves[n++] = (struct report_series){.name = "baseline", .x = x[1], .y = y[1], .n = roc(b, x[1], y[1])};
+    curves[n++] = (struct report_series){.name = "chance", .x = diagonal, .y = diagonal, .n = 2, .dashed = true};
     report_lines(r, REPORT_PLOT(.title = "ROC", .x_label = "false positive rate", .y_label = "true positive rate", .width = 420, .height = 360, .x_max = 1, .y_max = 1), curves, n);
 
     struct calibration_bin bins[2][CALIBRATION_BINS];
@@ -121,11 +122,12 @@ static void plots(struct report *r, const struct outputs *o)
             largest = fmax(largest, fmax(score[k][i], observed[k][i]));
         }
     double line[] = {0, largest};
-    struct report_series reliability[3] = {{.name = "model", .x = score[0], .y = observed[0], .n = counts[0]}, {.name = "perfect", .x = line, .y = line, .n = 2, .dashed = true}};
-    n = 2;
+    struct report_series reliability[3] = {{.name = "model", .x = score[0], .y = observed[0], .n = counts[0]}};
+    n = 1;
     if (b->n)
         reliability[n++] = (struct report_series){.name = "baseline", .x = score[1], .y = observed[1], .n = counts[1]};
-    report_lines(r, REPORT_PLOT(.title = "Calibration (20 bins of equal size)", .x_label = "mean score", .y_label = "share of positives", .width = 420, .height = 360), reliability, n);
+    reliability[n++] = (struct report_series){.name = "perfect", .x = line, .y = line, .n = 2, .dashed = true};
+    report_lines(r, REPORT_PLOT(.title = "Calibration", .x_label = "mean score (20 bins of equal size)", .y_label = "share of positives", .width = 420, .height = 360), reliability, n);
 }
 
 static void thresholds(struct report *r, const struct outputs *o)
@@ -133,8 +135,10 @@ static void thresholds(struct report *r, const struct outputs *o)
     report_section(r, REPORT_PLAIN, "Thresholds");
     static const char *const heads[] = {"score at least", "true positives", "false positives", "true negatives", "false negatives", "precision", "recall", NULL};
     report_table_begin(r, heads);
-    for (int t = 1; t < 20; t++) {
+    bool any = true; /* one line shows where no row is called positive any more */
+    for (int t = 1; t < 20 && any; t++) {
         struct confusion c = outputs_confusion(&o->rows->candidate, t / 20.0);
+        any = c.true_positive + c.false_positive > 0;
         size_t called = c.true_positive + c.false_positive, positives = c.true_positive + c.false_negative;
         report_row(r, REPORT_PLAIN);
         report_number(r, c.threshold);

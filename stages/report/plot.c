@@ -147,7 +147,11 @@ static void numeric_x_axis(struct buf *b, const struct frame *f)
 static void label_axis(struct buf *b, const struct frame *f, const char *const *labels, size_t n,
                        double offset)
 {
-    size_t room = (size_t)(f->width - LEFT - RIGHT) / 110 + 1, every = (n + room - 1) / room;
+    size_t longest = 0;
+    for (size_t i = 0; i < n; i++)
+        longest = longest < strlen(labels[i]) ? strlen(labels[i]) : longest;
+    size_t each = 7 * (longest > 16 ? 15 : longest) + 12, fit = (size_t)(f->width - LEFT - RIGHT) / each,
+           room = fit ? fit : 1, every = (n + room - 1) / room;
     for (size_t i = 0; i < n; i += every ? every : 1) {
         char text[48];
         size_t len = strlen(labels[i]), cut = len;
@@ -169,8 +173,8 @@ static void legend(struct buf *b, const struct frame *f, const struct report_ser
             continue;
         text_at(b, x, 16, "end", "", series[k].name);
         x -= 7.0 * (double)strlen(series[k].name) + 16;
-        (void)buf_addf(b, "<rect class=\"fi c%zu\" x=\"%.1f\" y=\"7\" width=\"10\" height=\"10\"/>",
-                       k % COLOURS, x);
+        (void)buf_addf(b, "<rect class=\"fi c%zu%s\" x=\"%.1f\" y=\"7\" width=\"10\" height=\"10\"/>",
+                       k % COLOURS, series[k].dashed ? " dm" : "", x);
         x -= 12;
     }
 }
@@ -196,7 +200,7 @@ static void draw_line(struct buf *b, const struct frame *f, const struct report_
 {
     if (s->low && s->high)
         band(b, f, s, k);
-    (void)buf_addf(b, "<path class=\"ln st c%zu%s\" d=\"", k % COLOURS, s->dashed ? " da" : "");
+    (void)buf_addf(b, "<path class=\"ln st c%zu%s\" d=\"", k % COLOURS, s->dashed ? " da dm" : "");
     bool pen = false;
     for (size_t i = 0; i < s->n; i++) {
         double x = series_x(s, i);

@@ -4,16 +4,22 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include "common/base/alloc.h"
 #include "common/base/limits.h"
 #include "stages/report/report-internal.h"
+
+/* Heads beyond these stay left-aligned. */
+enum { HEADS = 32 };
 
 struct report {
     char *title, *subtitle;
     struct buf verdict, contents, body;
     int sections;
     bool in_section, in_row;
+    size_t head[HEADS], n_heads,
+        column; /* where each head's class letter stands in the body; the next cell's column */
 };
 
 static const char *const level_class[] = {"plain", "good", "warn", "bad"};
@@ -28,16 +34,16 @@ static const char style[] =
     ".dim{color:var(--dim)}section{border:1px solid var(--line);border-left-width:5px;border-radius:6px;padding:14px 18px;margin:16px 0}"
     "section.good{border-left-color:var(--good)}section.warn{border-left-color:var(--warn)}section.bad{border-left-color:var(--bad)}"
     ".verdict{font-size:17px;font-weight:600;margin:10px 0}.t-good{color:var(--good)}.t-warn{color:var(--warn)}.t-bad{color:var(--bad)}"
-    "nav ul{margin:6px 0;padding-left:20px}nav a{color:inherit}.wide{overflow-x:auto}"
-    "table{border-collapse:collapse;margin:8px 0;font-size:14px}th,td{padding:4px 10px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
-    "th{color:var(--dim);font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums}tr.good td:first-child{color:var(--good)}"
+    "nav ul{margin:6px 0;padding:0;list-style:none;display:flex;flex-wrap:wrap;gap:4px 18px}nav a{color:inherit}.wide{overflow-x:auto}"
+    "table{border-collapse:collapse;margin:8px 0;font-size:14px}th,td{padding:4px 9px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
+    "th{color:var(--dim);font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}tr.good td:first-child{color:var(--good)}"
     "tr.warn td:first-child{color:var(--warn)}tr.bad td:first-child{color:var(--bad)}"
     "pre{background:var(--card);padding:8px 12px;border-radius:4px;overflow-x:auto;font-size:13px}summary{cursor:pointer;color:var(--dim);margin:8px 0}"
     ".figures{display:flex;flex-wrap:wrap;gap:12px;margin:10px 0}.figure{background:var(--card);border-radius:6px;padding:8px 16px}"
     ".figure b{display:block;font-size:20px;font-variant-numeric:tabular-nums}.figure span{color:var(--dim);font-size:13px}"
-    "svg{max-width:100%;height:auto;display:block;margin:8px 0}svg text{fill:var(--dim);font:12px system-ui,sans-serif}svg .ti{fill:var(--fg);font-weight:600;font-size:13px}"
+    "svg{max-width:100%;height:auto;vertical-align:top;margin:8px 14px 8px 0}svg text{fill:var(--dim);font:12px system-ui,sans-serif}svg .ti{fill:var(--fg);font-weight:600;font-size:13px}"
     ".ax{stroke:var(--line)}.th{stroke:var(--bad);stroke-dasharray:6 4}.eb{stroke:var(--fg)}.ln{fill:none;stroke-width:2}.da{stroke-dasharray:5 4}"
-    ".c0{--c:var(--s0)}.c1{--c:var(--s1)}.c2{--c:var(--s2)}.c3{--c:var(--s3)}.c4{--c:var(--s4)}.c5{--c:var(--s5)}"
+    ".c0{--c:var(--s0)}.c1{--c:var(--s1)}.c2{--c:var(--s2)}.c3{--c:var(--s3)}.c4{--c:var(--s4)}.c5{--c:var(--s5)}.dm{--c:var(--dim)}"
     ".st{stroke:var(--c)}.fi{fill:var(--c)}.ba{fill:var(--c);fill-opacity:.18}.hi{fill:var(--c);fill-opacity:.45}"
     "@media print{body{max-width:none}details{display:block}}";
 
@@ -232,8 +238,11 @@ void report_figures_end(struct report *r)
 void report_table_begin(struct report *r, const char *const *heads)
 {
     (void)buf_adds(&r->body, "<div class=\"wide\"><table><thead><tr>");
+    r->n_heads = 0;
     for (size_t i = 0; heads[i]; i++) {
-        (void)buf_adds(&r->body, "<th>");
+        (void)buf_adds(&r->body, "<th class=\"t\">");
+        if (r->n_heads < HEADS)
+            r->head[r->n_heads++] = r->body.len - strlen("t\">");
         report_escape(&r->body, heads[i]);
         (void)buf_adds(&r->body, "</th>");
     }
@@ -252,11 +261,26 @@ void report_row(struct report *r, enum report_level level)
 {
     close_row(r);
     r->in_row = true;
+    r->column = 0;
     (void)buf_addf(&r->body, "<tr class=\"%s\">", level_class[level]);
+}
+
+/* A cell with a number: it and its column's head are right-aligned. */
+static void number_cell(struct report *r, const char *class_, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void number_cell(struct report *r, const char *class_, const char *fmt, ...)
+{
+    if (r->column < r->n_heads && !buf_failed(&r->body))
+        r->body.data[r->head[r->column]] = 'n';
+    r->column++;
+    (void)buf_addf(&r->body, "<td class=\"n%s\">", class_);
+    ESCAPE_ARGS(&r->body, fmt);
+    (void)buf_adds(&r->body, "</td>");
 }
 
 void report_cell(struct report *r, const char *fmt, ...)
 {
+    r->column++;
     (void)buf_adds(&r->body, "<td>");
     ESCAPE_ARGS(&r->body, fmt);
     (void)buf_adds(&r->body, "</td>");
@@ -264,6 +288,7 @@ void report_cell(struct report *r, const char *fmt, ...)
 
 void report_cell_level(struct report *r, enum report_level level, const char *fmt, ...)
 {
+    r->column++;
     (void)buf_addf(&r->body, "<td class=\"t-%s\">", level_class[level]);
     ESCAPE_ARGS(&r->body, fmt);
     (void)buf_adds(&r->body, "</td>");
@@ -271,23 +296,32 @@ void report_cell_level(struct report *r, enum report_level level, const char *fm
 
 void report_integer(struct report *r, int64_t v)
 {
-    (void)buf_addf(&r->body, "<td class=\"n\">%" PRId64 "</td>", v);
+    number_cell(r, "", "%" PRId64, v);
 }
 
 void report_number(struct report *r, double v)
 {
     if (isnan(v))
-        (void)buf_adds(&r->body, "<td class=\"n\">–</td>");
+        number_cell(r, "", "–");
     else
-        (void)buf_addf(&r->body, "<td class=\"n\">%.6g</td>", v);
+        number_cell(r, "", "%.6g", v);
+}
+
+void report_difference(struct report *r, enum report_level level, double v)
+{
+    static const char *const classes[] = {" t-plain", " t-good", " t-warn", " t-bad"};
+    if (isnan(v))
+        number_cell(r, classes[level], "–");
+    else
+        number_cell(r, classes[level], "%+.6g", v);
 }
 
 void report_percent(struct report *r, double share)
 {
     if (isnan(share))
-        (void)buf_adds(&r->body, "<td class=\"n\">–</td>");
+        number_cell(r, "", "–");
     else
-        (void)buf_addf(&r->body, "<td class=\"n\">%.4g %%</td>", 100 * share);
+        number_cell(r, "", "%.4g %%", 100 * share);
 }
 
 void report_table_end(struct report *r)

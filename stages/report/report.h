@@ -52,7 +52,7 @@ void report_figure(struct report *r, enum report_level level, const char *label,
     __attribute__((format(printf, 4, 5)));
 void report_figures_end(struct report *r);
 
-/* Tables: heads end with NULL. Cells go left to right; numbers are right-aligned. */
+/* Tables: heads end with NULL. Cells go left to right; numbers and their heads are right-aligned. */
 void report_table_begin(struct report *r, const char *const *heads);
 void report_row(struct report *r, enum report_level level);
 void report_cell(struct report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -60,6 +60,8 @@ void report_cell_level(struct report *r, enum report_level level, const char *fm
     __attribute__((format(printf, 3, 4)));
 void report_integer(struct report *r, int64_t v);
 void report_number(struct report *r, double v); /* six significant digits */
+/* With its sign, coloured. */
+void report_difference(struct report *r, enum report_level level, double v);
 void report_percent(struct report *r, double share);
 void report_table_end(struct report *r);
 
@@ -69,7 +71,7 @@ struct report_series {
     const double *x, *y;      /* n each; x NULL: 0, 1, 2, … */
     const double *low, *high; /* a band around y; NULL: none */
     size_t n;
-    bool dashed;
+    bool dashed; /* a line to compare with: dashed and grey */
 };
 struct report_plot {
     const char *title, *x_label, *y_label; /* NULL: none */
