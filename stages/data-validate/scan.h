@@ -6,11 +6,12 @@
 
 #include <stdatomic.h>
 
+#include "common/base/limits.h"
 #include "stages/data-validate/config.h"
 #include "stages/data-validate/schema.h"
 #include "stages/data-validate/stats.h"
 
-enum { SAMPLE_ROWS = 20, SAMPLE_TEXT = 96 };
+enum { SAMPLE_ROWS = LIMIT_VIOLATION_ROWS, SAMPLE_TEXT = 96 };
 enum row_rule_kind { RULE_NULL, RULE_RANGE, RULE_VALUES, RULE_PATTERN, RULE_SQL };
 
 struct row_rule {
