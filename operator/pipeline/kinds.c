@@ -1,4 +1,4 @@
-/* What each kind of step is called, and what it yields (the table of docs/reference/stages.md). */
+/* What each kind of step is called, and what it yields (the table of docs/reference/metrics.md). */
 #include <string.h>
 
 #include "common/base/alloc.h"
