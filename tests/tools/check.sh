@@ -55,6 +55,7 @@ tidy() { tests/tools/tidy.sh; }
 shell() { shellcheck "${scripts[@]}"; }
 failpoints() { tests/tools/lint-failpoints.sh; }
 texts() { tests/tools/lint-text.sh; }
+docs() { make --no-print-directory -s -j"$(nproc)" BUILD=build/check WERROR=1 docs-check; }
 
 check format clang-format-14 format
 check warnings gcc warnings
@@ -65,6 +66,7 @@ check clang-tidy clang-tidy-14 tidy
 check shellcheck shellcheck shell
 check failpoints grep failpoints
 check texts grep texts
+check docs python3 docs
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
