@@ -177,7 +177,7 @@ unit-tests: $(UNIT_TESTS)
 test-unit: unit-tests programs ## unit tests only (LAYER=name for one layer)
 	@BUILD=$(BUILD) tests/harness/run-unit.sh $(filter $(BUILD)/test/$(LAYER)%,$(UNIT_TESTS))
 
--include $(wildcard tests/*.mk)
+-include $(wildcard tests/*.mk) images/module.mk
 
 # --- housekeeping ------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ install_duckdb() {
         header=$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' header.json)
         mkdir out
         cp package/libduckdb.so out/
-        cp "$header/include/duckdb.h" out/
+        cp "$header/include/duckdb.h" "$header/LICENSE" out/
         chmod u+w out/*
     ) || { rm -rf "$tmp"; die "could not fetch DuckDB: is the npm registry and the Go module proxy reachable? (or set DUCKDB_DIR)"; }
     rm -rf "$dir"
