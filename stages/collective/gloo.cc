@@ -5,12 +5,15 @@ extern "C" {
 #include "stages/collective/gloo.h"
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include <pthread.h>
 
 #include <gloo/allreduce.h>
 #include <gloo/rendezvous/context.h>
@@ -71,6 +74,42 @@ int failed(const char *what, const char *detail, struct err *err)
                     what, detail);
 }
 
+// Gloo writes to sockets whose other end may be gone. While one of these lives, SIGPIPE is blocked in this thread
+// and in those that Gloo starts meanwhile.
+class NoSigpipe
+{
+  public:
+    NoSigpipe()
+    {
+        sigset_t pipe;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &pipe, &before_);
+        sigset_t pending;
+        sigpending(&pending);
+        was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+    }
+
+    ~NoSigpipe()
+    {
+        sigset_t pipe;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        const struct timespec now = {};
+        if (!was_pending_)
+            while (sigtimedwait(&pipe, nullptr, &now) > 0) {
+            }
+        pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+    NoSigpipe(const NoSigpipe &) = delete;
+    NoSigpipe &operator=(const NoSigpipe &) = delete;
+
+  private:
+    sigset_t before_{};
+    bool was_pending_ = false;
+};
+
 // Gloo's own order of addition depends only on sizes and ranks; ours on the elements.
 void add(void *out, const void *a, const void *b, size_t n)
 {
@@ -92,6 +131,7 @@ struct gloo_ring {
 extern "C" int gloo_ring_open(const struct collective_options *o, struct rendezvous *r,
                               struct gloo_ring **ret, struct err *err)
 {
+    NoSigpipe guard;
     try {
         auto g = std::make_unique<gloo_ring>();
         g->timeout = std::chrono::milliseconds(o->timeout_ms ? o->timeout_ms : 10000);
@@ -113,6 +153,7 @@ extern "C" int gloo_ring_open(const struct collective_options *o, struct rendezv
 
 extern "C" void gloo_ring_free(struct gloo_ring *g)
 {
+    NoSigpipe guard;
     try {
         delete g;
     } catch (...) { // a peer that left first is no news
@@ -121,6 +162,7 @@ extern "C" void gloo_ring_free(struct gloo_ring *g)
 
 extern "C" int gloo_ring_sum(struct gloo_ring *g, float *data, size_t n, struct err *err)
 {
+    NoSigpipe guard;
     try {
         gloo::AllreduceOptions options(g->context);
         options.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
