@@ -324,7 +324,7 @@ static void test_racing_attempts_agree(void **state)
     pid_t pids[6];
     char results[6][300];
     for (int i = 0; i < 6; i++) {
-        char attempt[8];
+        char attempt[16];
         (void)snprintf(attempt, sizeof attempt, "%d", i);
         (void)snprintf(results[i], sizeof results[i], "%s/result-%d", f->dir, i);
         _cleanup_free_ char *env = xasprintf(ENV_RESULT "=%s", results[i]);
