@@ -1,5 +1,6 @@
 /* Unique keys and references to other tables. */
 #include <inttypes.h>
+#include <stdatomic.h>
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
@@ -7,7 +8,6 @@
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "stages/data-validate/judge.h"
-#include "stages/data-validate/sort.h"
 
 enum { SQL_MAX = 16 << 20, KEYS_SHOWN = 10 };
 
@@ -79,34 +79,64 @@ static void name_lists(const cJSON *names, struct buf *idents, struct buf *prese
     }
 }
 
-/* True if some hash occurs twice: then keys may be equal. False is certain. */
-static bool hashes_repeat(const struct judge *j, size_t set)
+/* One set's search for a hash that occurs twice, by top byte. */
+struct search {
+    const struct dataset *d;
+    size_t set;
+    _Atomic bool repeats;
+};
+
+/* All parts' keys with one top byte, in an open-addressing table. A hash of 0 would be an empty slot: it becomes 1, which at
+ * worst makes two keys look equal; DuckDB looks closer then. */
+static int search_bucket(void *ctx, struct table *t, size_t bucket, struct err *err)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < j->d->n_parts; i++) {
-        const struct part *p = &j->d->parts[i];
-        if (!p->in_window)
-            continue;
-        if (p->scan->unique_dropped)
-            return true;
-        n += p->scan->n_unique[set];
+    (void)t;
+    (void)err;
+    struct search *s = ctx;
+    size_t n = 0, size = 64;
+    for (size_t i = 0; i < s->d->n_parts; i++) {
+        const struct scan_result *r = s->d->parts[i].scan;
+        if (s->d->parts[i].in_window)
+            n += r->unique_from[s->set][bucket + 1] - r->unique_from[s->set][bucket];
     }
-    uint64_t *keys = xcalloc(n ? n : 1, sizeof *keys), *spare = xcalloc(n ? n : 1, sizeof *spare);
-    size_t at = 0;
-    for (size_t i = 0; i < j->d->n_parts; i++) {
-        const struct part *p = &j->d->parts[i];
-        if (p->in_window && p->scan->n_unique[set]) {
-            memcpy(keys + at, p->scan->unique[set], p->scan->n_unique[set] * sizeof *keys);
-            at += p->scan->n_unique[set];
+    while (size < 2 * n)
+        size *= 2;
+    if (atomic_load(&s->repeats))
+        return 0;
+    uint64_t *slots = xcalloc(size, sizeof *slots);
+    bool repeats = false;
+    for (size_t i = 0; i < s->d->n_parts && !repeats; i++) {
+        const struct scan_result *r = s->d->parts[i].scan;
+        if (!s->d->parts[i].in_window)
+            continue;
+        const size_t *from = r->unique_from[s->set];
+        for (size_t k = from[bucket]; k < from[bucket + 1] && !repeats; k++) {
+            uint64_t key = r->unique[s->set][k] ? r->unique[s->set][k] : 1;
+            size_t at = key & (size - 1);
+            while (slots[at] && slots[at] != key)
+                at = (at + 1) & (size - 1);
+            repeats = slots[at] == key;
+            slots[at] = key;
         }
     }
-    sort_keys(keys, spare, n);
-    bool repeat = false;
-    for (size_t i = 1; i < n && !repeat; i++)
-        repeat = keys[i] == keys[i - 1];
-    free(keys);
-    free(spare);
-    return repeat;
+    free(slots);
+    if (repeats)
+        atomic_store(&s->repeats, true);
+    return 0;
+}
+
+/* *ret: some hash occurs twice, so keys may be equal; that none does is certain. */
+static int hashes_repeat(const struct judge *j, size_t set, bool *ret, struct err *err)
+{
+    struct search s = {.d = j->d, .set = set};
+    for (size_t i = 0; i < j->d->n_parts; i++) {
+        if (j->d->parts[i].in_window && j->d->parts[i].scan->unique_dropped)
+            atomic_store(&s.repeats, true);
+    }
+    if (!atomic_load(&s.repeats) && dataset_each(j->d, KEY_BUCKETS, search_bucket, &s, err) < 0)
+        return -1;
+    *ret = atomic_load(&s.repeats);
+    return 0;
 }
 
 static int judge_set(struct judge *j, const cJSON *set, struct err *err)
@@ -158,7 +188,8 @@ int judge_unique(struct judge *j, struct err *err)
     size_t i = 0;
     cJSON_ArrayForEach(set, j->config->unique)
     {
-        if (hashes_repeat(j, i++) && judge_set(j, set, err) < 0)
+        bool repeats;
+        if (hashes_repeat(j, i++, &repeats, err) < 0 || (repeats && judge_set(j, set, err) < 0))
             return err_wrap(err, "unique");
     }
     return 0;

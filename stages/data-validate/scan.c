@@ -10,7 +10,7 @@
 #include "common/base/json.h"
 #include "common/base/text.h"
 
-enum { SELECT_MAX = 4 << 20, SCRATCH = 2 * STAT_BUCKETS + 1, LEAK_ROWS_MAX = 2000000 };
+enum { SHORT_LIST = 16, SELECT_MAX = 4 << 20, SCRATCH = 2 * STAT_BUCKETS + 1, LEAK_ROWS_MAX = 2000000 };
 
 /* --- the plan ------------------------------------------------------------------------------------------- */
 
@@ -37,7 +37,7 @@ static int unknown_column(const char *where, const char *name, const struct sche
 static struct row_rule *add_rule(struct scan_plan *p, enum row_rule_kind kind, size_t index)
 {
     struct row_rule *r = &p->rules[p->n_rules++];
-    *r = (struct row_rule){.kind = kind, .schema_index = index};
+    *r = (struct row_rule){.kind = kind, .schema_index = index, .stream_index = SIZE_MAX};
     return r;
 }
 
@@ -64,6 +64,19 @@ static void add_values_rule(struct scan_plan *p, struct buf *sql, const struct c
     add_stream(p, sql, COLUMN_I64, buf_str(&b));
 }
 
+/* Cheaper here than DuckDB's join with the list. */
+static void short_list(struct row_rule *r, const cJSON *values)
+{
+    r->values = xcalloc(SHORT_LIST, sizeof *r->values);
+    r->lengths = xcalloc(SHORT_LIST, sizeof *r->lengths);
+    const cJSON *v;
+    cJSON_ArrayForEach(v, values)
+    {
+        r->values[r->n_values] = v->valuestring;
+        r->lengths[r->n_values++] = strlen(v->valuestring);
+    }
+}
+
 static int add_column_rules(struct scan_plan *p, struct buf *sql, const struct column_rule *c,
                             struct err *err)
 {
@@ -86,8 +99,13 @@ static int add_column_rules(struct scan_plan *p, struct buf *sql, const struct c
     if (c->values) {
         struct row_rule *r = add_rule(p, RULE_VALUES, index);
         r->column = c;
-        r->stream_index = p->n_stream;
-        add_values_rule(p, sql, c, ident);
+        if (text_equal(p->schema->columns[index].type, "VARCHAR") &&
+            cJSON_GetArraySize(c->values) <= SHORT_LIST) {
+            short_list(r, c->values);
+        } else {
+            r->stream_index = p->n_stream;
+            add_values_rule(p, sql, c, ident);
+        }
     }
     if (c->pattern) {
         _cleanup_free_ char *pattern = table_quote_string(c->pattern);
@@ -209,6 +227,10 @@ struct scan_plan *scan_plan_free(struct scan_plan *p)
         return NULL;
     for (size_t i = 0; p->unique_columns && i < p->n_unique; i++)
         free(p->unique_columns[i]);
+    for (size_t i = 0; i < p->n_rules; i++) {
+        free(p->rules[i].values);
+        free(p->rules[i].lengths);
+    }
     free(p->unique_columns);
     free(p->rules);
     free(p->types);
@@ -270,26 +292,56 @@ static void hit(struct pass *p, size_t rule, const struct column_batch *b, size_
         format_value(&b->columns[r->schema_index], p->result->columns[r->schema_index].kind, row, s->value);
 }
 
+/* NaN is outside every range; the comparisons with an absent bound (NaN) are false. */
+static void apply_range(struct pass *p, size_t rule, const struct column_batch *b)
+{
+    const struct row_rule *r = &p->plan->rules[rule];
+    const struct column *c = &b->columns[r->schema_index];
+    double min = r->column->min, max = r->column->max;
+    for (size_t i = 0; i < b->n_rows; i++) {
+        double v = c->type == COLUMN_I64 ? (double)c->i64[i] : c->f64[i];
+        if ((v < min || v > max || isnan(v)) && (!c->valid || c->valid[i]))
+            hit(p, rule, b, i);
+    }
+}
+
+static bool is_listed(const struct row_rule *r, const char *text, size_t len)
+{
+    for (size_t k = 0; k < r->n_values; k++) {
+        if (r->lengths[k] == len && memcmp(r->values[k], text, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void apply_list(struct pass *p, size_t rule, const struct column_batch *b)
+{
+    const struct row_rule *r = &p->plan->rules[rule];
+    const struct column *c = &b->columns[r->schema_index];
+    for (size_t i = 0; i < b->n_rows; i++) {
+        if ((!c->valid || c->valid[i]) &&
+            !is_listed(r, c->text + c->offsets[i], c->offsets[i + 1] - c->offsets[i]))
+            hit(p, rule, b, i);
+    }
+}
+
 static void apply_rule(struct pass *p, size_t rule, const struct column_batch *b)
 {
     const struct row_rule *r = &p->plan->rules[rule];
-    if (r->kind == RULE_NULL || r->kind == RULE_RANGE) {
-        const struct column *c = &b->columns[r->schema_index];
-        double min = r->column->min, max = r->column->max;
-        for (size_t i = 0; i < b->n_rows; i++) {
-            bool null = c->valid && !c->valid[i];
-            if (r->kind == RULE_NULL) {
-                if (null)
-                    hit(p, rule, b, i);
-                continue;
-            }
-            if (null)
-                continue;
-            double v = c->type == COLUMN_I64 ? (double)c->i64[i] : c->f64[i];
-            /* NaN is outside every range; the comparisons with an absent bound (NaN) are false. */
-            if (v < min || v > max || isnan(v))
+    if (r->kind == RULE_RANGE) {
+        apply_range(p, rule, b);
+        return;
+    }
+    if (r->kind == RULE_NULL) {
+        const uint8_t *valid = b->columns[r->schema_index].valid;
+        for (size_t i = 0; valid && i < b->n_rows; i++) {
+            if (!valid[i])
                 hit(p, rule, b, i);
         }
+        return;
+    }
+    if (r->values) {
+        apply_list(p, rule, b);
         return;
     }
     const struct column *c = &b->columns[r->stream_index];
@@ -325,12 +377,35 @@ static void collect_keys(struct pass *p, size_t set, const struct column_batch *
                 p->keys[i] = stats_hash_integer((int64_t)(p->keys[i] * 31 + hash_cell(c, i)));
         }
     }
+    /* Room for the whole batch, so that the loop has none to ask for. */
+    r->unique[set] = grow_array(r->unique[set], &r->unique_capacity[set], r->n_unique[set] + b->n_rows,
+                                sizeof **r->unique);
+    uint64_t *keys = r->unique[set];
+    size_t n = r->n_unique[set];
     for (size_t i = 0; i < b->n_rows; i++) {
-        if (!p->complete[i])
-            continue;
-        r->unique[set] =
-            grow_array(r->unique[set], &r->unique_capacity[set], r->n_unique[set], sizeof **r->unique);
-        r->unique[set][r->n_unique[set]++] = p->keys[i];
+        keys[n] = p->keys[i];
+        n += p->complete[i];
+    }
+    r->n_unique[set] = n;
+}
+
+/* Equal keys have equal top bytes: later each byte's keys are looked at together, while they fit into the cache. */
+static void bucket_keys(struct scan_result *r)
+{
+    for (size_t set = 0; set < r->n_sets && !r->unique_dropped; set++) {
+        size_t *from = r->unique_from[set], at[KEY_BUCKETS], n = r->n_unique[set];
+        for (size_t i = 0; i < n; i++)
+            from[(r->unique[set][i] >> 56) + 1]++;
+        for (size_t b = 0; b < KEY_BUCKETS; b++) {
+            from[b + 1] += from[b];
+            at[b] = from[b];
+        }
+        uint64_t *sorted = xcalloc(n ? n : 1, sizeof *sorted);
+        for (size_t i = 0; i < n; i++)
+            sorted[at[r->unique[set][i] >> 56]++] = r->unique[set][i];
+        free(r->unique[set]);
+        r->unique[set] = sorted;
+        r->unique_capacity[set] = n;
     }
 }
 
@@ -422,6 +497,7 @@ static struct scan_result *result_new(const struct scan_plan *plan)
     r->hits = xcalloc(plan->n_rules ? plan->n_rules : 1, sizeof *r->hits);
     r->n_sets = plan->n_unique;
     r->unique = xcalloc(plan->n_unique ? plan->n_unique : 1, sizeof *r->unique);
+    r->unique_from = xcalloc(plan->n_unique ? plan->n_unique : 1, sizeof *r->unique_from);
     r->n_unique = xcalloc(plan->n_unique ? plan->n_unique : 1, sizeof *r->n_unique);
     r->unique_capacity = xcalloc(plan->n_unique ? plan->n_unique : 1, sizeof *r->unique_capacity);
     r->leak.max = plan->leak_rows_max;
@@ -453,6 +529,7 @@ int scan_run(struct scan_plan *plan, struct table *t, const char *relation, bool
     free(p.complete);
     if (rc < 0)
         return rc;
+    bucket_keys(r);
     *ret = steal_ptr(r);
     return 0;
 }
@@ -472,6 +549,7 @@ struct scan_result *scan_result_free(struct scan_result *r)
     free(r->columns);
     free(r->hits);
     free(r->unique);
+    free(r->unique_from);
     free(r->n_unique);
     free(r->unique_capacity);
     free(r);

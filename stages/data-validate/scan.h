@@ -11,7 +11,7 @@
 #include "stages/data-validate/schema.h"
 #include "stages/data-validate/stats.h"
 
-enum { SAMPLE_ROWS = LIMIT_VIOLATION_ROWS, SAMPLE_TEXT = 96 };
+enum { SAMPLE_ROWS = LIMIT_VIOLATION_ROWS, SAMPLE_TEXT = 96, KEY_BUCKETS = 256 };
 enum row_rule_kind { RULE_NULL, RULE_RANGE, RULE_VALUES, RULE_PATTERN, RULE_SQL };
 
 struct row_rule {
@@ -19,7 +19,9 @@ struct row_rule {
     const struct column_rule *column; /* NULL for RULE_SQL */
     const struct check_rule *check;   /* RULE_SQL */
     size_t schema_index;              /* of the column */
-    size_t stream_index;              /* of the 0/1 result in the stream; RULE_NULL, RULE_RANGE: unused */
+    size_t stream_index; /* of the 0/1 result in the stream; SIZE_MAX: looked at here, not by DuckDB */
+    const char **values; /* RULE_VALUES looked at here: a short list of texts */
+    size_t *lengths, n_values;
 };
 
 struct sample {
@@ -60,8 +62,9 @@ struct scan_result {
     int64_t rows;
     struct stats *columns; /* per schema column */
     size_t n_columns;
-    struct rule_hits *hits; /* per rule */
-    uint64_t **unique;      /* per unique set: hashes of complete keys */
+    struct rule_hits *hits;                 /* per rule */
+    uint64_t **unique;                      /* per unique set: hashes of complete keys, by their top byte */
+    size_t (*unique_from)[KEY_BUCKETS + 1]; /* where each top byte begins */
     size_t *n_unique, *unique_capacity;
     size_t n_sets;
     bool unique_dropped; /* too many to keep */

@@ -1,4 +1,4 @@
-/* Radix sort of 64-bit keys: for exact ranks and for duplicate keys. */
+/* Radix sort of 64-bit keys, for exact ranks. */
 #pragma once
 
 #include <stddef.h>

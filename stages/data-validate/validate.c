@@ -146,6 +146,8 @@ static int conclude(struct judge *j, struct err *err)
     }
     if (findings_count(&j->findings, LEVEL_ERROR))
         return fail_validation(j, err);
+    log_info("every rule holds", "rows", LOG_INT(dataset_rows(j->d, SIZE_MAX)), "partitions",
+             LOG_INT(j->d->newest - j->d->first_window + 1), NULL);
     set_values(j, newest_ms, known);
     if (output_profile(j, err) < 0 || output_report(j, err) < 0)
         return -1;
@@ -159,6 +161,8 @@ static int validate(struct stage_run *run, const struct config *c, const struct 
     if (dataset_open(run, "source", c, s->source, s->first, s->first_window, &d, err) < 0 ||
         dataset_stage(d, err) < 0)
         return -1;
+    log_info("source staged", "files", LOG_INT(d->n_parts), "newest", s->source->partitions[d->newest].name,
+             NULL);
     struct findings schema = {0};
     if (dataset_check_schema(d, &schema, err) < 0 || (d->schema && dataset_scan(d, err) < 0)) {
         findings_release(&schema);

@@ -188,11 +188,16 @@ static int perform(struct stage_run *run, struct result *ret, struct err *err)
         return -1;
     if (stage_stopping(run))
         return stage_stopped(run, err);
+    log_info("step started", "stage", run->stage->name, "version", trainyard_version, NULL);
     failpoint("work.before");
     if (run->stage->work(run, err) < 0)
         return -1;
     failpoint("work.after");
-    return finish(run, ret, err);
+    if (finish(run, ret, err) < 0)
+        return -1;
+    int64_t spent = clock_system.wall_ms(clock_system.ctx) - run->started_ms;
+    log_info("step succeeded", "stage", run->stage->name, "seconds", LOG_DBL((double)spent / 1000), NULL);
+    return 0;
 }
 
 static void print_hand_run(const struct stage_run *run, const struct result *result)

@@ -404,7 +404,8 @@ struct column_store {
     double *f64;
     int64_t *i64;
     uint32_t *offsets;
-    struct buf text;
+    char *text; /* never NULL for strings */
+    size_t text_len, text_capacity;
     uint8_t *valid;
     bool any_null;
 };
@@ -432,7 +433,8 @@ static void batcher_init(struct batcher *b, const enum column_type *types, size_
             s->i64 = xcalloc(TABLE_BATCH_ROWS, sizeof *s->i64);
         else
             s->offsets = xcalloc(TABLE_BATCH_ROWS + 1, sizeof *s->offsets);
-        s->text = BUF_INIT(UINT32_MAX - 1);
+        s->text_capacity = 1 << 16;
+        s->text = types[i] == COLUMN_STR ? xmalloc(s->text_capacity) : NULL;
     }
 }
 
@@ -444,7 +446,7 @@ static void batcher_release(struct batcher *b)
         free(s->i64);
         free(s->offsets);
         free(s->valid);
-        buf_release(&s->text);
+        free(s->text);
     }
     free(b->stores);
     free(b->columns);
@@ -460,7 +462,7 @@ static int batcher_flush(struct batcher *b, struct err *err)
                                         .type = s->type,
                                         .f64 = s->f64,
                                         .i64 = s->i64,
-                                        .text = buf_str(&s->text),
+                                        .text = s->text,
                                         .offsets = s->offsets,
                                         .valid = s->any_null ? s->valid : NULL};
     }
@@ -468,7 +470,7 @@ static int batcher_flush(struct batcher *b, struct err *err)
     int r = b->each(b->ctx, &batch, err);
     b->n_rows = 0;
     for (size_t i = 0; i < b->n_columns; i++) {
-        buf_reset(&b->stores[i].text);
+        b->stores[i].text_len = 0;
         b->stores[i].any_null = false;
     }
     return r;
@@ -479,19 +481,39 @@ static bool row_valid(const uint64_t *mask, idx_t row)
     return !mask || (mask[row / 64] >> (row % 64)) & 1;
 }
 
+/* Room for all of them first: asking for it string by string costs more than the copies. */
+static int reserve_text(struct column_store *s, duckdb_string_t *values, const uint64_t *mask, idx_t from,
+                        size_t n, struct err *err)
+{
+    size_t need = s->text_len;
+    for (size_t i = 0; i < n; i++) {
+        if (row_valid(mask, from + i))
+            need += duckdb_string_t_length(values[from + i]);
+    }
+    if (need > UINT32_MAX)
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "text-too-large",
+                        "%d rows hold more than 4 GiB of text in one column", TABLE_BATCH_ROWS);
+    if (need > s->text_capacity) {
+        s->text_capacity = need > s->text_capacity * 2 ? need : s->text_capacity * 2;
+        s->text = xreallocarray(s->text, s->text_capacity, 1);
+    }
+    return 0;
+}
+
 static int copy_strings(struct column_store *s, size_t at, duckdb_string_t *values, const uint64_t *mask,
                         idx_t from, size_t n, struct err *err)
 {
+    if (reserve_text(s, values, mask, from, n, err) < 0)
+        return -1;
     for (size_t i = 0; i < n; i++) {
         if (row_valid(mask, from + i)) {
             duckdb_string_t *v = &values[from + i];
-            (void)buf_add(&s->text, duckdb_string_t_data(v), duckdb_string_t_length(*v));
+            uint32_t len = duckdb_string_t_length(*v);
+            memcpy(s->text + s->text_len, duckdb_string_t_data(v), len);
+            s->text_len += len;
         }
-        s->offsets[at + i + 1] = (uint32_t)s->text.len;
+        s->offsets[at + i + 1] = (uint32_t)s->text_len;
     }
-    if (buf_failed(&s->text))
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "text-too-large",
-                        "%d rows hold more than 4 GiB of text in one column", TABLE_BATCH_ROWS);
     return 0;
 }
 
