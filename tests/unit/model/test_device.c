@@ -111,6 +111,7 @@ static void real_module(void **state)
         free(module); /* skip() jumps out */
         print_message("make cuda has not been run\n");
         skip();
+        return;
     }
     if (!fs_exists("/dev/nvidiactl")) {
         refused(module, "no CUDA device can be used: cudaGetDeviceCount");
