@@ -37,7 +37,7 @@ int registry_publish_dir(struct store *s, const char *prefix, const char *dir, c
     err_clear(err);
     if (artifact_load_dir(dir, digest, &artifact, err) < 0)
         return -1;
-    return artifact_publish(s, prefix, dir, artifact, err);
+    return artifact_publish_copy(s, prefix, dir, artifact, err);
 }
 
 static void note(cJSON *findings, const char *what, const char *verdict)

@@ -123,7 +123,6 @@ static int create_version(struct job *j, int64_t *ret_version, bool *ret_created
 {
     char provenance[DIGEST_HEX], now[CLOCK_RFC3339_MAX];
     _cleanup_json_ cJSON *record = lineage_record(&j->lineage);
-    /* The metrics first: publishing takes the files of the input folder. */
     if (add_metrics(j, record, err) < 0 || publish_payload(j, err) < 0 || publish_provenance(j, provenance, err) < 0)
         return -1;
     clock_format_rfc3339(clock_system.wall_ms(clock_system.ctx), now);
