@@ -102,7 +102,7 @@ static int state_parse(const char *text, struct progress_state *s, struct err *e
 
 /* --- restoring ------------------------------------------------------------------------------------------- */
 
-/* Rank 0 reads the store in a thread, for that may take longer than the others' patience in a collective. */
+/* Rank 0 talks to the store in a thread, for that may take longer than the others' patience in a collective. */
 struct restore {
     struct trainer *t;
     struct checkpoint_data data;
@@ -115,7 +115,9 @@ struct restore {
 static void *restore_thread(void *arg)
 {
     struct restore *r = arg;
-    r->result = checkpoints_restore(r->t->checkpoints, &r->data, &r->found, &r->err);
+    r->result = trainer_open_checkpoints(r->t, &r->err);
+    if (r->result == 0)
+        r->result = checkpoints_restore(r->t->checkpoints, &r->data, &r->found, &r->err);
     atomic_store(&r->done, true);
     return NULL;
 }

@@ -26,7 +26,7 @@ int64_t trainer_now_us(void)
 /* --- joining ------------------------------------------------------------------------------------------- */
 
 /* By hand the checkpoints lie in a directory: a store of its own. */
-static int open_checkpoints(struct trainer *t, struct err *err)
+int trainer_open_checkpoints(struct trainer *t, struct err *err)
 {
     struct store *store = stage_store(t->run);
     const char *prefix = stage_checkpoint_prefix(t->run);
@@ -78,8 +78,6 @@ int trainer_join(struct trainer *t, struct err *err)
                                    .stopping = stopping,
                                    .stopping_ctx = t->run};
     if (collective_open(&o, &t->collective, err) < 0)
-        return -1;
-    if (w->rank == 0 && open_checkpoints(t, err) < 0)
         return -1;
     return trainer_restore(t, err);
 }

@@ -102,6 +102,8 @@ int trainer_run(struct trainer *t, struct err *err);
 int trainer_step(struct trainer *t, uint32_t flags, uint32_t *ret_flags, struct err *err);
 int trainer_validate(struct trainer *t, struct err *err);
 int trainer_restore(struct trainer *t, struct err *err);
+/* Rank 0; talks to the store. */
+int trainer_open_checkpoints(struct trainer *t, struct err *err);
 /* Compares replicas; rank 0 then starts an upload, after waiting for one under way: so it must be idle unless the others
  * wait for nothing any more. */
 int trainer_checkpoint(struct trainer *t, struct err *err);
