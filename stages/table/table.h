@@ -21,8 +21,9 @@
 struct table; /* opaque */
 
 struct table_config {
-    const char *scratch;         /* temp files and spills; writable */
-    const char *const *readable; /* further directories, NULL-terminated; NULL: none */
+    const char *scratch; /* temp files and spills; writable */
+    const char *const *
+        readable; /* further directories, NULL-terminated; NULL: none. Links are resolved: name where they lead */
     int64_t memory_bytes;
     int threads;
     int64_t deadline_ms; /* of each statement after table_lock(); 0: 600 s, negative: none */
