@@ -134,7 +134,8 @@ static void add_text(struct stats *s, const char *const *texts, size_t n)
         offsets[i + 1] = (uint32_t)b.len;
     }
     struct column c = {.type = COLUMN_STR, .text = buf_str(&b), .offsets = offsets};
-    stats_add_batch(s, &c, n, NULL);
+    int64_t unused = 0; /* texts have no histogram */
+    stats_add_batch(s, &c, n, &unused);
     free(offsets);
 }
 
