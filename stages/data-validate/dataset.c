@@ -345,17 +345,26 @@ int dataset_scan(struct dataset *d, struct err *err)
     return dataset_each(d, d->n_parts, scan_part, d, err);
 }
 
-struct stats *dataset_stats(const struct dataset *d, size_t partition)
+struct stats *dataset_empty_stats(const struct dataset *d)
 {
     struct stats *s = xcalloc(d->schema->n ? d->schema->n : 1, sizeof *s);
     for (size_t c = 0; c < d->schema->n; c++)
         stats_init(&s[c], schema_kind(d->schema->columns[c].type));
+    return s;
+}
+
+struct stats *dataset_take_stats(struct dataset *d, size_t partition)
+{
+    struct stats *s = dataset_empty_stats(d);
     for (size_t i = 0; i < d->n_parts; i++) {
-        const struct part *p = &d->parts[i];
-        if (partition == SIZE_MAX ? !p->in_window : p->partition != partition)
+        struct part *p = &d->parts[i];
+        if (p->partition != partition)
             continue;
-        for (size_t c = 0; c < d->schema->n; c++)
+        /* Two sets of tallies for each of many partitions would be much memory. */
+        for (size_t c = 0; c < d->schema->n; c++) {
             stats_merge(&s[c], &p->scan->columns[c]);
+            stats_release(&p->scan->columns[c]);
+        }
     }
     return s;
 }

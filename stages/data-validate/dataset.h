@@ -45,8 +45,9 @@ int dataset_check_schema(struct dataset *d, struct findings *findings, struct er
 int dataset_scan(struct dataset *d, struct err *err);
 
 const struct partition *dataset_partition(const struct dataset *d, const struct part *p);
-/* Sums over the parts of one partition, or of the window (SIZE_MAX). Caller releases each. */
-struct stats *dataset_stats(const struct dataset *d, size_t partition);
+/* Sums over the parts of one partition; caller frees with dataset_stats_free(). The parts' own are given up: once only. */
+struct stats *dataset_take_stats(struct dataset *d, size_t partition);
+struct stats *dataset_empty_stats(const struct dataset *d);
 void dataset_stats_free(const struct dataset *d, struct stats *s);
 int64_t dataset_rows(const struct dataset *d, size_t partition);
 /* "read_parquet([…])" of the window's parts; caller frees. */

@@ -16,7 +16,7 @@ void judge_init(struct judge *j, struct dataset *d, size_t first)
     j->by_partition = xcalloc(d->newest + 1, sizeof *j->by_partition);
     j->accepted = xcalloc(d->newest + 1, sizeof *j->accepted);
     for (size_t p = first; p <= d->newest; p++)
-        j->by_partition[p] = dataset_stats(d, p);
+        j->by_partition[p] = dataset_take_stats(d, p);
 }
 
 void judge_release(struct judge *j)
@@ -32,6 +32,16 @@ void judge_release(struct judge *j)
     table_free(j->checker);
     findings_release(&j->findings);
     *j = (struct judge){0};
+}
+
+struct stats *judge_window_stats(const struct judge *j)
+{
+    struct stats *total = dataset_empty_stats(j->d);
+    for (size_t p = j->d->first_window; p <= j->d->newest; p++) {
+        for (size_t c = 0; c < j->d->schema->n; c++)
+            stats_merge(&total[c], &j->by_partition[p][c]);
+    }
+    return total;
 }
 
 int judge_leakage(struct judge *j, struct err *err)
@@ -119,7 +129,7 @@ int judge_serving(struct judge *j, struct err *err)
     findings_release(&ignored);
     if (r < 0)
         return err_wrap(err, "servingLogs");
-    struct stats *served = dataset_stats(logs, newest);
+    struct stats *served = dataset_take_stats(logs, newest);
     compare_serving(j, logs, served);
     dataset_stats_free(logs, served);
     return 0;

@@ -33,9 +33,11 @@ struct judge {
     size_t n_leaks;
 };
 
-/* first: the oldest partition of the dataset. */
+/* first: the oldest partition of the dataset, whose statistics it takes over. */
 void judge_init(struct judge *j, struct dataset *d, size_t first);
 void judge_release(struct judge *j);
+/* Sums over the window; caller frees with dataset_stats_free(). */
+struct stats *judge_window_stats(const struct judge *j);
 
 void judge_rows(struct judge *j); /* row rules over the window, null shares of the newest */
 int judge_aggregates(struct judge *j, struct err *err); /* on the newest partition */

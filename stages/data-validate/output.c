@@ -55,7 +55,7 @@ int output_profile(const struct judge *j, struct err *err)
     json_add_int(newest, "rows", dataset_rows(d, d->newest));
     json_add(newest, "columns", columns_json(j, j->by_partition[d->newest], true));
     json_add(o, "newest", newest);
-    struct stats *total = dataset_stats(d, SIZE_MAX);
+    struct stats *total = judge_window_stats(j);
     cJSON *window = json_object();
     json_add_int(window, "rows", dataset_rows(d, SIZE_MAX));
     json_add(window, "columns", columns_json(j, total, true));

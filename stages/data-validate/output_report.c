@@ -170,7 +170,7 @@ static void show_range(struct report *r, struct stats *s)
 
 static void show_columns(struct report *r, const struct judge *j)
 {
-    struct stats *total = dataset_stats(j->d, SIZE_MAX);
+    struct stats *total = judge_window_stats(j);
     report_section(r, REPORT_PLAIN, "Columns");
     report_table_begin(r, (const char *[]){"column", "type", "null", "distinct ≈", "min", "max", "mean",
                                            "median", NULL});

@@ -17,7 +17,7 @@
 #include "stages/tensor/exactsum.h"
 
 enum stat_kind { STAT_INTEGER, STAT_NUMBER, STAT_TIME /* µs since 1970 */, STAT_TEXT, STAT_OTHER };
-enum { STAT_BUCKETS = 65536, HLL_REGISTERS = 4096, TALLY_MAX = 65536, TALLY_KEY_MAX = 256, TOP_VALUES = 20 };
+enum { STAT_BUCKETS = 65536, HLL_REGISTERS = 4096, TALLY_MAX = 16384, TALLY_KEY_MAX = 256, TOP_VALUES = 20 };
 
 /* Sparse, sorted by bucket. */
 struct histogram {
