@@ -25,12 +25,14 @@ static char *record_key(const char *model, const char *alias, int64_t seq)
 
 static int check_names(const char *model, const char *alias, struct err *err)
 {
-    return registry_check_name("model name", model, err) < 0 || registry_check_name("alias", alias, err) < 0 ? -1 : 0;
+    return registry_check_name("model name", model, err) < 0 || registry_check_name("alias", alias, err) < 0
+               ? -1
+               : 0;
 }
 
 /* *ret NULL past the end of the log. */
-static int read_record(struct store *s, const char *model, const char *alias, int64_t seq, const char *previous, cJSON **ret,
-                       char ret_digest[static DIGEST_HEX], struct err *err)
+static int read_record(struct store *s, const char *model, const char *alias, int64_t seq,
+                       const char *previous, cJSON **ret, char ret_digest[static DIGEST_HEX], struct err *err)
 {
     _cleanup_free_ char *key = record_key(model, alias, seq);
     _cleanup_json_ cJSON *record = NULL;
@@ -46,14 +48,16 @@ static int read_record(struct store *s, const char *model, const char *alias, in
         return err_wrap(err, "record '%s'", key);
     if (strcmp(chained, previous) != 0)
         return err_fail(err, ERR_INVALID, EXITCODE_DATA, "alias-chain",
-                        "alias '%s' of model '%s' was tampered with: record %" PRId64 " follows %.12s…, but the record before has digest %.12s…", alias, model,
-                        seq, chained, *previous ? previous : "(none)");
+                        "alias '%s' of model '%s' was tampered with: record %" PRId64
+                        " follows %.12s…, but the record before has digest %.12s…",
+                        alias, model, seq, chained, *previous ? previous : "(none)");
     *ret = steal_ptr(record);
     return 0;
 }
 
 /* Walks the whole chain; `history` (may be NULL) takes the records. */
-static int walk(struct store *s, const char *model, const char *alias, cJSON *history, struct head *ret, struct err *err)
+static int walk(struct store *s, const char *model, const char *alias, cJSON *history, struct head *ret,
+                struct err *err)
 {
     struct head head = {0};
     if (check_names(model, alias, err) < 0)
@@ -76,7 +80,8 @@ static int walk(struct store *s, const char *model, const char *alias, cJSON *hi
     return 0;
 }
 
-int registry_get_alias(struct store *s, const char *model, const char *alias, int64_t *ret_version, int64_t *ret_seq, struct err *err)
+int registry_get_alias(struct store *s, const char *model, const char *alias, int64_t *ret_version,
+                       int64_t *ret_seq, struct err *err)
 {
     struct head head;
     if (walk(s, model, alias, NULL, &head, err) < 0)
@@ -87,7 +92,8 @@ int registry_get_alias(struct store *s, const char *model, const char *alias, in
     return 0;
 }
 
-int registry_alias_history(struct store *s, const char *model, const char *alias, cJSON **ret, struct err *err)
+int registry_alias_history(struct store *s, const char *model, const char *alias, cJSON **ret,
+                           struct err *err)
 {
     _cleanup_json_ cJSON *history = json_array();
     struct head head;
@@ -98,7 +104,8 @@ int registry_alias_history(struct store *s, const char *model, const char *alias
 }
 
 /* <alias>.json is moved by If-Match and carries the log's number, so an older writer never overwrites a newer one. */
-static int publish_pointer(struct store *s, const char *model, const char *alias, const struct head *head, struct err *err)
+static int publish_pointer(struct store *s, const char *model, const char *alias, const struct head *head,
+                           struct err *err)
 {
     _cleanup_free_ char *key = xasprintf(LAYOUT_MODELS "/%s/aliases/%s.json", model, alias);
     _cleanup_json_ cJSON *pointer = json_object();
@@ -124,7 +131,8 @@ static int publish_pointer(struct store *s, const char *model, const char *alias
         if (seq >= head->seq)
             return 0;
         failpoint("registry.pointer.before");
-        int rc = store_put(s, key, buf_str(&text), text.len, condition, condition == STORE_IF_MATCH ? etag : NULL, NULL, err);
+        int rc = store_put(s, key, buf_str(&text), text.len, condition,
+                           condition == STORE_IF_MATCH ? etag : NULL, NULL, err);
         if (rc == 0)
             return 0;
         if (err->class_ != ERR_EXISTS && err->class_ != ERR_CONFLICT)
@@ -133,8 +141,8 @@ static int publish_pointer(struct store *s, const char *model, const char *alias
     }
 }
 
-static int append(struct store *s, const char *model, const char *alias, int64_t version, const struct registry_change *change, const struct head *head,
-                  struct err *err)
+static int append(struct store *s, const char *model, const char *alias, int64_t version,
+                  const struct registry_change *change, const struct head *head, struct err *err)
 {
     _cleanup_json_ cJSON *record = json_object();
     char at[CLOCK_RFC3339_MAX];
@@ -157,7 +165,8 @@ static int append(struct store *s, const char *model, const char *alias, int64_t
     return rc;
 }
 
-int registry_set_alias(struct store *s, const char *model, const char *alias, int64_t version, const struct registry_change *change, struct err *err)
+int registry_set_alias(struct store *s, const char *model, const char *alias, int64_t version,
+                       const struct registry_change *change, struct err *err)
 {
     _cleanup_json_ cJSON *document = NULL;
     if (check_names(model, alias, err) < 0 || registry_get_version(s, model, version, &document, err) < 0)
@@ -169,8 +178,10 @@ int registry_set_alias(struct store *s, const char *model, const char *alias, in
         if (head.to == version) /* also: our own write, whose reply was lost */
             return publish_pointer(s, model, alias, &head, err);
         if (change->expect_from >= 0 && change->expect_from != head.to)
-            return err_set(err, ERR_CONFLICT, "alias '%s' of model '%s' points to version %" PRId64 ", not to %" PRId64 ": somebody moved it; look at its history", alias,
-                           model, head.to, change->expect_from);
+            return err_set(err, ERR_CONFLICT,
+                           "alias '%s' of model '%s' points to version %" PRId64 ", not to %" PRId64
+                           ": somebody moved it; look at its history",
+                           alias, model, head.to, change->expect_from);
         if (append(s, model, alias, version, change, &head, err) < 0 && err->class_ != ERR_EXISTS)
             return -1;
         err_clear(err); /* appended, or somebody else did: the walk says which */
@@ -178,31 +189,35 @@ int registry_set_alias(struct store *s, const char *model, const char *alias, in
 }
 
 /* Did a person append a record after number `since`? */
-static int moved_by_person(struct store *s, const char *model, const char *alias, int64_t since, bool *ret, struct err *err)
+static int moved_by_person(struct store *s, const char *model, const char *alias, int64_t since, bool *ret,
+                           struct err *err)
 {
     _cleanup_json_ cJSON *history = NULL;
     if (registry_alias_history(s, model, alias, &history, err) < 0)
         return -1;
     *ret = false;
     for (int i = (int)since; i < cJSON_GetArraySize(history); i++)
-        *ret = *ret || !cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(history, i), "automatic"));
+        *ret = *ret ||
+               !cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(history, i), "automatic"));
     return 0;
 }
 
-int registry_set_alias_once(struct store *s, const char *model, const char *alias, int64_t version, const struct registry_change *change, bool *ret_moved,
-                            struct err *err)
+int registry_set_alias_once(struct store *s, const char *model, const char *alias, int64_t version,
+                            const struct registry_change *change, bool *ret_moved, struct err *err)
 {
     _cleanup_json_ cJSON *document = NULL;
     if (check_names(model, alias, err) < 0 || registry_get_version(s, model, version, &document, err) < 0)
         return -1;
     const cJSON *seqs;
     int64_t created_at_seq = 0;
-    if (json_get_object_or(document, NULL, "aliasSeq", &seqs, err) < 0 || (seqs && json_get_int_or(seqs, NULL, alias, 0, &created_at_seq, err) < 0))
+    if (json_get_object_or(document, NULL, "aliasSeq", &seqs, err) < 0 ||
+        (seqs && json_get_int_or(seqs, NULL, alias, 0, &created_at_seq, err) < 0))
         return err_wrap(err, "version %" PRId64 " of model '%s'", version, model);
     for (;;) {
         struct head head;
         bool person;
-        if (walk(s, model, alias, NULL, &head, err) < 0 || moved_by_person(s, model, alias, created_at_seq, &person, err) < 0)
+        if (walk(s, model, alias, NULL, &head, err) < 0 ||
+            moved_by_person(s, model, alias, created_at_seq, &person, err) < 0)
             return -1;
         *ret_moved = false;
         if (head.to == version || head.to > version || person)
@@ -219,7 +234,8 @@ int registry_set_alias_once(struct store *s, const char *model, const char *alia
     }
 }
 
-int registry_previous_target(struct store *s, const char *model, const char *alias, int64_t *ret_version, struct err *err)
+int registry_previous_target(struct store *s, const char *model, const char *alias, int64_t *ret_version,
+                             struct err *err)
 {
     _cleanup_json_ cJSON *history = NULL;
     if (registry_alias_history(s, model, alias, &history, err) < 0)
@@ -229,7 +245,8 @@ int registry_previous_target(struct store *s, const char *model, const char *ali
     if (newest && json_get_int(newest, NULL, "from", &from, err) < 0)
         return -1;
     if (from == 0)
-        return err_set(err, ERR_NOTFOUND, "alias '%s' of model '%s' has no earlier version to go back to", alias, model);
+        return err_set(err, ERR_NOTFOUND, "alias '%s' of model '%s' has no earlier version to go back to",
+                       alias, model);
     *ret_version = from;
     return 0;
 }

@@ -27,7 +27,8 @@ char *registry_provenance_key(const char *model, const char *provenance_digest)
     return xasprintf(LAYOUT_MODELS "/%s/provenance/%s.json", model, provenance_digest);
 }
 
-int registry_publish_dir(struct store *s, const char *prefix, const char *dir, const char *digest, struct err *err)
+int registry_publish_dir(struct store *s, const char *prefix, const char *dir, const char *digest,
+                         struct err *err)
 {
     _cleanup_artifact_ struct artifact *there = NULL, *artifact = NULL;
     if (artifact_load(s, prefix, digest, &there, err) == 0)
@@ -49,11 +50,13 @@ static void note(cJSON *findings, const char *what, const char *verdict)
     json_append(findings, text);
 }
 
-static int verify_artifact(struct store *s, const char *what, const char *prefix, const char *digest, const char *scratch, cJSON *findings, struct err *err)
+static int verify_artifact(struct store *s, const char *what, const char *prefix, const char *digest,
+                           const char *scratch, cJSON *findings, struct err *err)
 {
     _cleanup_artifact_ struct artifact *artifact = NULL;
     _cleanup_free_ char *folder = NULL;
-    if (artifact_load(s, prefix, digest, &artifact, err) < 0 || fs_make_temp_dir(scratch, "verify", &folder, err) < 0)
+    if (artifact_load(s, prefix, digest, &artifact, err) < 0 ||
+        fs_make_temp_dir(scratch, "verify", &folder, err) < 0)
         return err_wrap(err, "%s %.12s…", what, digest);
     int rc = artifact_fetch(s, prefix, artifact, NULL, folder, err);
     struct err ignored = ERR_INIT;
@@ -80,10 +83,12 @@ static int check_statement(const struct buf *payload, const char *model_digest, 
         if (sha && strcmp(sha, model_digest) == 0)
             return 0;
     }
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "provenance", "the provenance statement is about another model than digest %s", model_digest);
+    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "provenance",
+                    "the provenance statement is about another model than digest %s", model_digest);
 }
 
-static int verify_provenance(struct store *s, const char *model, const cJSON *document, const char *model_digest, const char *public_key_pem, cJSON *findings,
+static int verify_provenance(struct store *s, const char *model, const cJSON *document,
+                             const char *model_digest, const char *public_key_pem, cJSON *findings,
                              struct err *err)
 {
     const char *digest;
@@ -91,7 +96,8 @@ static int verify_provenance(struct store *s, const char *model, const cJSON *do
         return -1;
     if (!digest) {
         if (public_key_pem)
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "signature", "the version has no provenance to check the key against");
+            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "signature",
+                            "the version has no provenance to check the key against");
         note(findings, "provenance", "none");
         return 0;
     }
@@ -104,21 +110,29 @@ static int verify_provenance(struct store *s, const char *model, const cJSON *do
         return err_wrap(err, "provenance");
     sha256_hex(text, len, found);
     if (strcmp(found, digest) != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "provenance", "provenance '%s' was altered: its digest is %s", key, found);
-    if (dsse_open(text, len, public_key_pem, &is_signed, &payload, err) < 0 || check_statement(&payload, model_digest, err) < 0)
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "provenance",
+                        "provenance '%s' was altered: its digest is %s", key, found);
+    if (dsse_open(text, len, public_key_pem, &is_signed, &payload, err) < 0 ||
+        check_statement(&payload, model_digest, err) < 0)
         return err_wrap(err, "provenance");
-    note(findings, "provenance", !is_signed ? "names this model; not signed" : public_key_pem ? "names this model; signature verified" : "names this model; signed, no public key given to check it");
+    note(findings, "provenance",
+         !is_signed       ? "names this model; not signed"
+         : public_key_pem ? "names this model; signature verified"
+                          : "names this model; signed, no public key given to check it");
     return 0;
 }
 
-int registry_verify(struct store *s, const char *model, int64_t version, const char *public_key_pem, const char *scratch, cJSON *findings, struct err *err)
+int registry_verify(struct store *s, const char *model, int64_t version, const char *public_key_pem,
+                    const char *scratch, cJSON *findings, struct err *err)
 {
     _cleanup_json_ cJSON *document = NULL;
     const char *model_digest, *evaluation_digest;
-    if (registry_get_version(s, model, version, &document, err) < 0 || json_get_string(document, NULL, "model", &model_digest, err) < 0 ||
+    if (registry_get_version(s, model, version, &document, err) < 0 ||
+        json_get_string(document, NULL, "model", &model_digest, err) < 0 ||
         json_get_string(document, NULL, "evaluation", &evaluation_digest, err) < 0)
         return -1;
-    _cleanup_free_ char *payload = registry_payload_prefix(model, model_digest), *evaluation = registry_evaluation_prefix(model, evaluation_digest);
+    _cleanup_free_ char *payload = registry_payload_prefix(model, model_digest),
+                        *evaluation = registry_evaluation_prefix(model, evaluation_digest);
     if (verify_artifact(s, "model", payload, model_digest, scratch, findings, err) < 0 ||
         verify_artifact(s, "evaluation", evaluation, evaluation_digest, scratch, findings, err) < 0 ||
         verify_provenance(s, model, document, model_digest, public_key_pem, findings, err) < 0)

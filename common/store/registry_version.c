@@ -17,14 +17,18 @@ int registry_check_name(const char *what, const char *name, struct err *err)
     size_t len = strlen(name);
     bool ok = len >= 1 && len <= LIMIT_NAME && name[0] != '-' && name[len - 1] != '-';
     for (size_t i = 0; i < len; i++)
-        ok = ok && ((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') || name[i] == '-');
+        ok = ok &&
+             ((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') || name[i] == '-');
     if (ok)
         return 0;
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "name",
-                    "expected a %s of lower-case letters, digits and inner hyphens, at most %d characters, found '%s'", what, LIMIT_NAME, name);
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_CONFIG, "name",
+        "expected a %s of lower-case letters, digits and inner hyphens, at most %d characters, found '%s'",
+        what, LIMIT_NAME, name);
 }
 
-int registry_read_json(struct store *s, const char *key, cJSON **ret, char *ret_etag, char ret_digest[static DIGEST_HEX], struct err *err)
+int registry_read_json(struct store *s, const char *key, cJSON **ret, char *ret_etag,
+                       char ret_digest[static DIGEST_HEX], struct err *err)
 {
     _cleanup_free_ char *text = NULL;
     size_t len;
@@ -59,11 +63,12 @@ static bool has_key(const cJSON *document, const char *model_digest, const char 
 {
     const char *model = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(document, "model"));
     const char *evaluation = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(document, "evaluation"));
-    return model && evaluation && strcmp(model, model_digest) == 0 && strcmp(evaluation, evaluation_digest) == 0;
+    return model && evaluation && strcmp(model, model_digest) == 0 &&
+           strcmp(evaluation, evaluation_digest) == 0;
 }
 
-static int put_version(struct store *s, const char *model, int64_t version, const char *model_digest, const char *evaluation_digest, const cJSON *record,
-                       struct err *err)
+static int put_version(struct store *s, const char *model, int64_t version, const char *model_digest,
+                       const char *evaluation_digest, const cJSON *record, struct err *err)
 {
     _cleanup_json_ cJSON *document = record ? cJSON_Duplicate(record, true) : json_object();
     static const char *const ours[] = {"version", "model", "evaluation"};
@@ -83,8 +88,8 @@ static int put_version(struct store *s, const char *model, int64_t version, cons
 }
 
 /* Reads versions from 1 up to the first that is not there; *ret_version 0 when none has the key. */
-static int search(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, int64_t *ret_version, int64_t *ret_free,
-                  struct err *err)
+static int search(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest,
+                  int64_t *ret_version, int64_t *ret_free, struct err *err)
 {
     if (registry_check_name("model name", model, err) < 0)
         return -1;
@@ -102,14 +107,16 @@ static int search(struct store *s, const char *model, const char *model_digest, 
     }
 }
 
-int registry_find_version(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, int64_t *ret_version, struct err *err)
+int registry_find_version(struct store *s, const char *model, const char *model_digest,
+                          const char *evaluation_digest, int64_t *ret_version, struct err *err)
 {
     int64_t unused;
     return search(s, model, model_digest, evaluation_digest, ret_version, &unused, err);
 }
 
-int registry_add_version(struct store *s, const char *model, const char *model_digest, const char *evaluation_digest, const cJSON *record,
-                         int64_t *ret_version, bool *ret_created, struct err *err)
+int registry_add_version(struct store *s, const char *model, const char *model_digest,
+                         const char *evaluation_digest, const cJSON *record, int64_t *ret_version,
+                         bool *ret_created, struct err *err)
 {
     for (;;) {
         int64_t found, number;
@@ -164,8 +171,11 @@ int registry_get_version(struct store *s, const char *model, int64_t version, cJ
     if (registry_newest_version(s, model, &newest, err) < 0)
         return -1;
     if (newest == 0)
-        return err_set(err, ERR_NOTFOUND, "model '%s' has no version in %s: register one, or check the name and the store", model, store_url(s));
-    return err_set(err, ERR_NOTFOUND, "model '%s' has versions 1 to %" PRId64 ", not %" PRId64, model, newest, version);
+        return err_set(err, ERR_NOTFOUND,
+                       "model '%s' has no version in %s: register one, or check the name and the store",
+                       model, store_url(s));
+    return err_set(err, ERR_NOTFOUND, "model '%s' has versions 1 to %" PRId64 ", not %" PRId64, model, newest,
+                   version);
 }
 
 int registry_list_versions(struct store *s, const char *model, cJSON **ret, struct err *err)

@@ -24,7 +24,8 @@ struct entry {
 
 void auc_sort(const float *score, size_t n, uint32_t *ret_order)
 {
-    struct entry *from = xreallocarray(NULL, n ? n : 1, sizeof *from), *to = xreallocarray(NULL, n ? n : 1, sizeof *to);
+    struct entry *from = xreallocarray(NULL, n ? n : 1, sizeof *from),
+                 *to = xreallocarray(NULL, n ? n : 1, sizeof *to);
     size_t(*counts)[RADIX] = xcalloc(PASSES, sizeof *counts);
     for (size_t i = 0; i < n; i++) {
         from[i] = (struct entry){sort_key(score[i]), (uint32_t)i};
@@ -51,7 +52,8 @@ void auc_sort(const float *score, size_t n, uint32_t *ret_order)
     free(counts);
 }
 
-double auc_of_order(const uint32_t *order, const float *score, const float *label, const float *weight, const float *multiplicity, size_t n)
+double auc_of_order(const uint32_t *order, const float *score, const float *label, const float *weight,
+                    const float *multiplicity, size_t n)
 {
     double wins = 0, negatives = 0, positives = 0;
     for (size_t i = 0; i < n;) {
@@ -60,7 +62,8 @@ double auc_of_order(const uint32_t *order, const float *score, const float *labe
         size_t j = i;
         for (; j < n && score[order[j]] == s; j++) {
             uint32_t row = order[j];
-            tied[label[row] > 0.5f] += (weight ? (double)weight[row] : 1) * (multiplicity ? (double)multiplicity[row] : 1);
+            tied[label[row] > 0.5f] +=
+                (weight ? (double)weight[row] : 1) * (multiplicity ? (double)multiplicity[row] : 1);
         }
         wins += tied[1] * (negatives + tied[0] / 2);
         negatives += tied[0];
@@ -87,10 +90,12 @@ static void midranks(const float *value, size_t n, double *ranks)
 }
 
 /* Structural components: for each positive the share of negatives it beats, for each negative the share of positives that beat it. */
-static void components(const float *score, const uint32_t *positive, size_t m, const uint32_t *negative, size_t n, double *v10, double *v01)
+static void components(const float *score, const uint32_t *positive, size_t m, const uint32_t *negative,
+                       size_t n, double *v10, double *v01)
 {
     float *all = xreallocarray(NULL, m + n, sizeof *all);
-    double *ranks = xreallocarray(NULL, m + n, sizeof *ranks), *within = xreallocarray(NULL, m + n, sizeof *within);
+    double *ranks = xreallocarray(NULL, m + n, sizeof *ranks),
+           *within = xreallocarray(NULL, m + n, sizeof *within);
     for (size_t i = 0; i < m; i++)
         all[i] = score[positive[i]];
     for (size_t j = 0; j < n; j++)
@@ -120,7 +125,8 @@ static double variance_of_difference(const double *a, const double *b, size_t n)
 
 double auc_delong_se(const float *score_a, const float *score_b, const float *label, size_t rows)
 {
-    uint32_t *positive = xreallocarray(NULL, rows ? rows : 1, sizeof *positive), *negative = xreallocarray(NULL, rows ? rows : 1, sizeof *negative);
+    uint32_t *positive = xreallocarray(NULL, rows ? rows : 1, sizeof *positive),
+             *negative = xreallocarray(NULL, rows ? rows : 1, sizeof *negative);
     size_t m = 0, n = 0;
     for (size_t i = 0; i < rows; i++) {
         if (label[i] > 0.5f)
@@ -133,7 +139,8 @@ double auc_delong_se(const float *score_a, const float *score_b, const float *la
         double *v = xreallocarray(NULL, 2 * (m + n), sizeof *v);
         components(score_a, positive, m, negative, n, v, v + 2 * m);
         components(score_b, positive, m, negative, n, v + m, v + 2 * m + n);
-        se = sqrt(variance_of_difference(v, v + m, m) / (double)m + variance_of_difference(v + 2 * m, v + 2 * m + n, n) / (double)n);
+        se = sqrt(variance_of_difference(v, v + m, m) / (double)m +
+                  variance_of_difference(v + 2 * m, v + 2 * m + n, n) / (double)n);
         free(v);
     }
     free(positive);

@@ -10,7 +10,8 @@ void auc_sort(const float *score, size_t n, uint32_t *ret_order);
 
 /* order from auc_sort(). weight (may be NULL: 1) and multiplicity (may be NULL: 1; a bootstrap sample's) multiply. A label above 0.5 is
  * positive. NaN when a class has no weight. */
-double auc_of_order(const uint32_t *order, const float *score, const float *label, const float *weight, const float *multiplicity, size_t n);
+double auc_of_order(const uint32_t *order, const float *score, const float *label, const float *weight,
+                    const float *multiplicity, size_t n);
 
 /* Standard error of AUC(a) - AUC(b) on the same unweighted rows: DeLong, DeLong and Clarke-Pearson 1988 by the midrank algorithm of Sun and
  * Xu 2014. NaN when a class has fewer than two rows. Independent rows are assumed. */

@@ -10,9 +10,10 @@
 /* Multiplicity from 32 random bits by the cumulative Poisson(1) distribution. */
 static float poisson_one(uint32_t bits)
 {
-    static const double cumulative[] = {0.36787944117144233, 0.73575888234288467, 0.91969860292860584, 0.98101184312384626,
-                                        0.99634015317265634, 0.99940581518241836, 0.99991675885071198, 0.99998975080332525,
-                                        0.9999988747974020,  0.9999998885745217,  0.9999999899522336};
+    static const double cumulative[] = {0.36787944117144233, 0.73575888234288467, 0.91969860292860584,
+                                        0.98101184312384626, 0.99634015317265634, 0.99940581518241836,
+                                        0.99991675885071198, 0.99998975080332525, 0.9999988747974020,
+                                        0.9999998885745217,  0.9999999899522336};
     double u = ((double)bits + 0.5) * 0x1p-32;
     int k = 0;
     while (k < (int)(sizeof cumulative / sizeof cumulative[0]) && u >= cumulative[k])
@@ -42,7 +43,8 @@ static void *run_samples(void *ctx)
     struct worker *w = ctx;
     const struct scored *s = w->rows;
     size_t units = s->group ? s->n_groups : s->n;
-    float *per_unit = xreallocarray(NULL, units ? units : 1, sizeof *per_unit), *per_row = s->group ? xreallocarray(NULL, s->n ? s->n : 1, sizeof *per_row) : per_unit;
+    float *per_unit = xreallocarray(NULL, units ? units : 1, sizeof *per_unit),
+          *per_row = s->group ? xreallocarray(NULL, s->n ? s->n : 1, sizeof *per_row) : per_unit;
     for (size_t sample = w->first; sample < w->b->samples; sample += w->step) {
         uint64_t key = mix(mix(w->b->seed) ^ sample);
         for (size_t u = 0; u < units; u++)
@@ -50,7 +52,8 @@ static void *run_samples(void *ctx)
         for (size_t i = 0; s->group && i < s->n; i++)
             per_row[i] = per_unit[s->group[i]];
         for (size_t m = 0; m < w->n_metrics; m++)
-            w->values[sample * w->n_metrics + m] = metric_value(w->metrics[m], per_row, s->group ? per_unit : NULL);
+            w->values[sample * w->n_metrics + m] =
+                metric_value(w->metrics[m], per_row, s->group ? per_unit : NULL);
     }
     if (per_row != per_unit)
         free(per_row);
@@ -58,7 +61,8 @@ static void *run_samples(void *ctx)
     return NULL;
 }
 
-void bootstrap_run(const struct bootstrap *b, const struct scored *rows, const struct metric *const *metrics, size_t n_metrics, double *ret_values)
+void bootstrap_run(const struct bootstrap *b, const struct scored *rows, const struct metric *const *metrics,
+                   size_t n_metrics, double *ret_values)
 {
     enum { THREADS_MAX = 64 };
     size_t threads = b->threads < 1 ? 1 : b->threads > THREADS_MAX ? THREADS_MAX : (size_t)b->threads;

@@ -16,7 +16,8 @@ struct bootstrap {
     int threads;
 };
 /* values[sample * n_metrics + i] of metrics[i]; all over the same rows and groups. */
-void bootstrap_run(const struct bootstrap *b, const struct scored *rows, const struct metric *const *metrics, size_t n_metrics, double *ret_values);
+void bootstrap_run(const struct bootstrap *b, const struct scored *rows, const struct metric *const *metrics,
+                   size_t n_metrics, double *ret_values);
 
 /* The p-quantile (0…1, linear between order statistics) of n values with a stride; NaNs are left out; NaN if none is left. */
 double bootstrap_quantile(const double *values, size_t n, size_t stride, double p);

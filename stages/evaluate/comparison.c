@@ -11,18 +11,24 @@
 
 double normal_quantile(double p)
 {
-    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02, -3.066479806614716e+01, 2.506628277459239e+00};
-    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02, 6.680131188771972e+01, -1.328068155288572e+01};
-    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00, -2.549732539343734e+00, 4.374664141464968e+00, 2.938163982698783e+00};
-    static const double d[] = {7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00};
+    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
+                               1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};
+    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02,
+                               6.680131188771972e+01, -1.328068155288572e+01};
+    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
+                               -2.549732539343734e+00, 4.374664141464968e+00,  2.938163982698783e+00};
+    static const double d[] = {7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00,
+                               3.754408661907416e+00};
     double x;
     if (p < 0.02425 || p > 1 - 0.02425) {
         double q = sqrt(-2 * log(p < 0.5 ? p : 1 - p));
-        x = (((((c[0] * q + c[1]) * q + c[2]) * q + c[3]) * q + c[4]) * q + c[5]) / ((((d[0] * q + d[1]) * q + d[2]) * q + d[3]) * q + 1);
+        x = (((((c[0] * q + c[1]) * q + c[2]) * q + c[3]) * q + c[4]) * q + c[5]) /
+            ((((d[0] * q + d[1]) * q + d[2]) * q + d[3]) * q + 1);
         x = p < 0.5 ? x : -x;
     } else {
         double q = p - 0.5, r = q * q;
-        x = (((((a[0] * r + a[1]) * r + a[2]) * r + a[3]) * r + a[4]) * r + a[5]) * q / (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1);
+        x = (((((a[0] * r + a[1]) * r + a[2]) * r + a[3]) * r + a[4]) * r + a[5]) * q /
+            (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1);
     }
     double e = 0.5 * erfc(-x / M_SQRT2) - p, u = e * sqrt(2 * M_PI) * exp(x * x / 2);
     return x - u / (1 + x * u / 2);
@@ -30,7 +36,13 @@ double normal_quantile(double p)
 
 static void measure(const struct metric *candidate, const struct metric *baseline, struct measured *ret)
 {
-    *ret = (struct measured){.value = metric_value(candidate, NULL, NULL), .low = NAN, .high = NAN, .baseline = NAN, .delta = NAN, .delta_low = NAN, .delta_high = NAN};
+    *ret = (struct measured){.value = metric_value(candidate, NULL, NULL),
+                             .low = NAN,
+                             .high = NAN,
+                             .baseline = NAN,
+                             .delta = NAN,
+                             .delta_low = NAN,
+                             .delta_high = NAN};
     ret->undefined = metric_undefined_reason(candidate);
     if (baseline) {
         ret->baseline = metric_value(baseline, NULL, NULL);
@@ -39,7 +51,8 @@ static void measure(const struct metric *candidate, const struct metric *baselin
 }
 
 /* Central intervals from bootstrap samples laid out [sample][2 × metric (+1 baseline)]. */
-static void add_intervals(const struct evaluateconfig *config, double *samples, size_t width, bool has_baseline, struct comparison *c)
+static void add_intervals(const struct evaluateconfig *config, double *samples, size_t width,
+                          bool has_baseline, struct comparison *c)
 {
     size_t n = (size_t)config->bootstrap_samples;
     double *delta = xreallocarray(NULL, n, sizeof *delta);
@@ -79,7 +92,8 @@ struct subset {
     struct scored rows;
 };
 
-static void subset_take(struct subset *x, const struct scored *from, const uint32_t *value, uint32_t wanted, size_t n)
+static void subset_take(struct subset *x, const struct scored *from, const uint32_t *value, uint32_t wanted,
+                        size_t n)
 {
     *x = (struct subset){
         .logged = xreallocarray(NULL, n + 1, sizeof *x->logged),
@@ -116,14 +130,16 @@ static void subset_release(struct subset *x)
     free(x->group);
 }
 
-static void measure_slice(const struct evaluateconfig *config, const struct comparison_rows *rows, size_t column, uint32_t value, struct slice_measured *slice)
+static void measure_slice(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                          size_t column, uint32_t value, struct slice_measured *slice)
 {
     struct subset candidate, baseline = {0};
     subset_take(&candidate, &rows->candidate, rows->slice_value[column], value, slice->rows);
     if (rows->baseline.n)
         subset_take(&baseline, &rows->baseline, rows->slice_value[column], value, slice->rows);
     for (size_t m = 0; m < config->n_metrics; m++) {
-        struct metric *a = metric_new(&config->metrics[m], &candidate.rows), *b = rows->baseline.n ? metric_new(&config->metrics[m], &baseline.rows) : NULL;
+        struct metric *a = metric_new(&config->metrics[m], &candidate.rows),
+                      *b = rows->baseline.n ? metric_new(&config->metrics[m], &baseline.rows) : NULL;
         measure(a, b, &slice->metrics[m]);
         metric_free(a);
         metric_free(b);
@@ -132,7 +148,8 @@ static void measure_slice(const struct evaluateconfig *config, const struct comp
     subset_release(&baseline);
 }
 
-static void measure_slices(const struct evaluateconfig *config, const struct comparison_rows *rows, struct comparison *c)
+static void measure_slices(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                           struct comparison *c)
 {
     for (size_t column = 0; column < config->n_slices; column++) {
         size_t values = rows->n_slice_names[column];
@@ -142,7 +159,8 @@ static void measure_slices(const struct evaluateconfig *config, const struct com
         c->slices = xreallocarray(c->slices, c->n_slices + values + 1, sizeof *c->slices);
         for (size_t v = 0; v < values; v++) {
             struct slice_measured *slice = &c->slices[c->n_slices++];
-            *slice = (struct slice_measured){config->slices[column], rows->slice_names[column][v], counts[v], counts[v] >= (size_t)config->min_support,
+            *slice = (struct slice_measured){config->slices[column], rows->slice_names[column][v], counts[v],
+                                             counts[v] >= (size_t)config->min_support,
                                              xcalloc(config->n_metrics, sizeof *slice->metrics)};
             if (slice->supported)
                 measure_slice(config, rows, column, (uint32_t)v, slice);
@@ -153,7 +171,8 @@ static void measure_slices(const struct evaluateconfig *config, const struct com
     }
 }
 
-void comparison_run(const struct evaluateconfig *config, const struct comparison_rows *rows, bool contaminated, int threads, struct comparison *ret)
+void comparison_run(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                    bool contaminated, int threads, struct comparison *ret)
 {
     struct comparison c = {.has_baseline = rows->baseline.n > 0, .contaminated = contaminated};
     struct metric *metrics[2 * EVALUATE_METRICS_MAX] = {0};

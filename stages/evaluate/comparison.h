@@ -28,7 +28,7 @@ struct measured {
 struct slice_measured {
     const char *column, *value; /* borrowed from rows */
     size_t rows;
-    bool supported; /* enough rows; else metrics are NaN */
+    bool supported;           /* enough rows; else metrics are NaN */
     struct measured *metrics; /* n_metrics; no intervals */
 };
 
@@ -48,7 +48,8 @@ struct comparison {
 };
 
 /* contaminated: a test row is not later than the newest row the baseline was trained on; every rule that compares then fails. */
-void comparison_run(const struct evaluateconfig *config, const struct comparison_rows *rows, bool contaminated, int threads, struct comparison *ret);
+void comparison_run(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                    bool contaminated, int threads, struct comparison *ret);
 void comparison_release(struct comparison *c);
 
 /* x with P(Z ≤ x) = p for a standard normal Z (Acklam's rational approximation, refined by one Halley step). */

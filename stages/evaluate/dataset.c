@@ -59,12 +59,15 @@ static int create_view(struct dataset *d, struct err *err)
     }
     fs_list_release(&files);
     if (n == 0)
-        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "heldout-empty", "%s: expected heldout/*.parquet, found none", d->config.features);
+        return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "heldout-empty",
+                        "%s: expected heldout/*.parquet, found none", d->config.features);
     if (buf_check(&list, "list of held-out files", err) < 0)
         return -1;
-    return table_exec(d->table, err,
-                      "CREATE TEMP VIEW " TEST_ROWS " AS SELECT * FROM read_parquet([%s], hive_partitioning = false) WHERE trainyard_split = 'test'",
-                      buf_str(&list));
+    return table_exec(
+        d->table, err,
+        "CREATE TEMP VIEW " TEST_ROWS
+        " AS SELECT * FROM read_parquet([%s], hive_partitioning = false) WHERE trainyard_split = 'test'",
+        buf_str(&list));
 }
 
 /* Reads the texts of the features' own spec that say who the rows are. */
@@ -73,12 +76,15 @@ static int read_row_sql(struct dataset *d, struct err *err)
     const cJSON *sql;
     struct json_path path = {.key = "sql"};
     if (json_get_object(featurespec_document(d->features), NULL, "sql", &sql, err) < 0 ||
-        json_get_string(sql, &path, "rowKey", &d->row_key_sql, err) < 0 || json_get_string_or(sql, &path, "label", NULL, &d->label_sql, err) < 0 ||
+        json_get_string(sql, &path, "rowKey", &d->row_key_sql, err) < 0 ||
+        json_get_string_or(sql, &path, "label", NULL, &d->label_sql, err) < 0 ||
         json_get_string_or(sql, &path, "weight", NULL, &d->weight_sql, err) < 0 ||
-        json_get_string_or(sql, &path, "group", NULL, &d->group_sql, err) < 0 || json_get_string_or(sql, &path, "time", NULL, &d->time_sql, err) < 0)
+        json_get_string_or(sql, &path, "group", NULL, &d->group_sql, err) < 0 ||
+        json_get_string_or(sql, &path, "time", NULL, &d->time_sql, err) < 0)
         return err_wrap(err, "feature-spec.json");
     if (!d->label_sql)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "label", "the features have no label: evaluate needs one (featurize.label)");
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "label",
+                        "the features have no label: evaluate needs one (featurize.label)");
     return 0;
 }
 
@@ -91,15 +97,18 @@ static int check_slices(const struct dataset *d, struct err *err)
     size_t n = (size_t)cJSON_GetArraySize(columns), i = 0;
     _cleanup_free_ const char **names = xcalloc(n + 1, sizeof *names);
     const cJSON *column;
-    cJSON_ArrayForEach(column, columns) names[i++] = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(column, "name"));
+    cJSON_ArrayForEach(column, columns) names[i++] =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(column, "name"));
     for (size_t s = 0; s < d->config.n_slices; s++) {
         bool found = false;
         for (i = 0; i < n; i++)
             found = found || text_equal(names[i], d->config.slices[s]);
         const char *near = text_nearest(d->config.slices[s], names);
         if (!found)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "slices", "slices[%zu]: the held-out rows have no column '%s'%s%s%s", s, d->config.slices[s],
-                            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "slices",
+                            "slices[%zu]: the held-out rows have no column '%s'%s%s%s", s,
+                            d->config.slices[s], near ? "; did you mean '" : "", near ? near : "",
+                            near ? "'?" : "");
     }
     return 0;
 }
@@ -112,10 +121,15 @@ int dataset_open(const struct dataset_config *config, struct dataset **ret, stru
     for (size_t i = 0; i < config->n_slices; i++)
         d->slices[i].numbers = map_new(SLICE_VALUES_MAX, NULL);
     const char *const readable[] = {config->features, NULL};
-    struct table_config table = {.scratch = config->scratch, .readable = readable, .memory_bytes = config->memory_bytes, .threads = config->threads,
-                                 .stop = config->stop, .stop_ctx = config->stop_ctx};
-    if (featurespec_load(config->features, &d->features, err) < 0 || read_row_sql(d, err) < 0 || table_open(&table, &d->table, err) < 0 ||
-        table_lock(d->table, err) < 0 || create_view(d, err) < 0 || check_slices(d, err) < 0)
+    struct table_config table = {.scratch = config->scratch,
+                                 .readable = readable,
+                                 .memory_bytes = config->memory_bytes,
+                                 .threads = config->threads,
+                                 .stop = config->stop,
+                                 .stop_ctx = config->stop_ctx};
+    if (featurespec_load(config->features, &d->features, err) < 0 || read_row_sql(d, err) < 0 ||
+        table_open(&table, &d->table, err) < 0 || table_lock(d->table, err) < 0 || create_view(d, err) < 0 ||
+        check_slices(d, err) < 0)
         return -1;
     *ret = steal_ptr(d);
     return 0;
@@ -180,14 +194,19 @@ static bool is_null(const struct column *c, size_t i)
     return c->valid && !c->valid[i];
 }
 
-static int slice_number(struct slice *s, const char *column, const struct column *c, size_t i, uint32_t *ret, struct err *err)
+static int slice_number(struct slice *s, const char *column, const struct column *c, size_t i, uint32_t *ret,
+                        struct err *err)
 {
-    _cleanup_free_ char *name = is_null(c, i) ? xstrdup("(missing)") : xstrndup(c->text + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
+    _cleanup_free_ char *name = is_null(c, i)
+                                    ? xstrdup("(missing)")
+                                    : xstrndup(c->text + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
     size_t number = (size_t)(uintptr_t)map_get(s->numbers, name);
     if (!number) {
         number = s->n + 1;
         if (map_set(s->numbers, name, (void *)(uintptr_t)number) < 0)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "slices", "slice column '%s' has more than %d values: slice by a coarser column", column, SLICE_VALUES_MAX);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "slices",
+                            "slice column '%s' has more than %d values: slice by a coarser column", column,
+                            SLICE_VALUES_MAX);
         s->names = grow_array(s->names, &s->capacity, s->n, sizeof *s->names);
         s->names[s->n++] = steal_ptr(name);
     }
@@ -199,7 +218,8 @@ static int record_row(struct dataset *d, const struct column *extra, size_t i, s
 {
     size_t row = d->n;
     if (is_null(&extra[X_LABEL], i))
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "label", "test row with key %" PRId64 " has no label", extra[X_KEY].i64[i]);
+        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "label",
+                        "test row with key %" PRId64 " has no label", extra[X_KEY].i64[i]);
     d->row_key[row] = extra[X_KEY].i64[i];
     d->label[row] = (float)extra[X_LABEL].f64[i];
     d->weight[row] = (float)extra[X_WEIGHT].f64[i];
@@ -208,29 +228,35 @@ static int record_row(struct dataset *d, const struct column *extra, size_t i, s
         d->n_groups++;
     d->last_group = group;
     d->group[row] = (uint32_t)(d->n_groups - 1);
-    if (d->time_sql && !is_null(&extra[X_TIME], i) && (!d->has_time || extra[X_TIME].i64[i] < d->earliest_us)) {
+    if (d->time_sql && !is_null(&extra[X_TIME], i) &&
+        (!d->has_time || extra[X_TIME].i64[i] < d->earliest_us)) {
         d->has_time = true;
         d->earliest_us = extra[X_TIME].i64[i];
     }
     for (size_t s = 0; s < d->config.n_slices; s++)
-        if (slice_number(&d->slices[s], d->config.slices[s], &extra[X_SLICES + s], i, &d->slices[s].value[row], err) < 0)
+        if (slice_number(&d->slices[s], d->config.slices[s], &extra[X_SLICES + s], i,
+                         &d->slices[s].value[row], err) < 0)
             return -1;
     d->n++;
     return 0;
 }
 
-static int compare_row(const struct dataset *d, const struct column *extra, size_t i, size_t row, struct err *err)
+static int compare_row(const struct dataset *d, const struct column *extra, size_t i, size_t row,
+                       struct err *err)
 {
     if (row >= d->n || extra[X_KEY].i64[i] != d->row_key[row])
         return err_fail(err, ERR_INVALID, EXITCODE_DATA, "different-rows",
-                        "the baseline identifies test row %zu by key %" PRId64 ", the candidate by %" PRId64 ": their rowKey differ, so they cannot be compared; "
+                        "the baseline identifies test row %zu by key %" PRId64 ", the candidate by %" PRId64
+                        ": their rowKey differ, so they cannot be compared; "
                         "register a baseline trained with the same rowKey",
                         row, extra[X_KEY].i64[i], row < d->n ? d->row_key[row] : 0);
     float label = is_null(&extra[X_LABEL], i) ? NAN : (float)extra[X_LABEL].f64[i];
     if (label != d->label[row])
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "different-labels",
-                        "test row %zu (key %" PRId64 ") has label %g for the baseline and %g for the candidate: their label definitions differ, so they cannot be compared", row,
-                        d->row_key[row], (double)label, (double)d->label[row]);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "different-labels",
+            "test row %zu (key %" PRId64
+            ") has label %g for the baseline and %g for the candidate: their label definitions differ, so they cannot be compared",
+            row, d->row_key[row], (double)label, (double)d->label[row]);
     return 0;
 }
 
@@ -248,14 +274,18 @@ static int take_batch(void *ctx, const struct column_batch *batch, struct err *e
             return -1;
     }
     if (p->row + batch->n_rows > d->n)
-        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rows", "a second pass over the held-out rows gave more rows than the first");
+        return err_fail(err, ERR_TERMINAL, EXITCODE_SOFTWARE, "rows",
+                        "a second pass over the held-out rows gave more rows than the first");
     struct column_batch raw = {batch->columns, p->n_raw, batch->n_rows};
-    if (featurespec_apply(model_featurespec(p->model), &raw, &p->batch, err) < 0 || model_score(p->model, &p->batch, *p->scores + p->row, err) < 0)
+    if (featurespec_apply(model_featurespec(p->model), &raw, &p->batch, err) < 0 ||
+        model_score(p->model, &p->batch, *p->scores + p->row, err) < 0)
         return -1;
     for (size_t i = 0; i < batch->n_rows; i++)
         if (!isfinite((*p->scores)[p->row + i]))
-            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "score", "the model scores test row %zu (key %" PRId64 ") as %g: it diverged, or its files are damaged", p->row + i,
-                            d->row_key[p->row + i], (double)(*p->scores)[p->row + i]);
+            return err_fail(err, ERR_INVALID, EXITCODE_DATA, "score",
+                            "the model scores test row %zu (key %" PRId64
+                            ") as %g: it diverged, or its files are damaged",
+                            p->row + i, d->row_key[p->row + i], (double)(*p->scores)[p->row + i]);
     p->row += batch->n_rows;
     return 0;
 }
@@ -289,7 +319,8 @@ static int stream(struct pass *p, bool serving, const char *key_sql, const char 
         quoted[s] = table_quote_ident(d->config.slices[s]);
         extra[X_SLICES + s] = (struct rawcolumns_extra){d->config.slices[s], quoted[s], COLUMN_STR};
     }
-    _cleanup_free_ char *order = xasprintf("%s%srow_key", d->group_sql ? d->group_sql : "", d->group_sql ? ", " : "");
+    _cleanup_free_ char *order =
+        xasprintf("%s%srow_key", d->group_sql ? d->group_sql : "", d->group_sql ? ", " : "");
     int rc = rawcolumns_stream(d->table, spec, serving, TEST_ROWS, order, extra, n, take_batch, p, err);
     for (size_t s = 0; s < EVALUATE_SLICES_MAX; s++)
         free(quoted[s]);
@@ -307,7 +338,8 @@ static bool has_serving(const struct featurespec *spec)
     return false;
 }
 
-static int score_served(struct dataset *d, struct model *model, const float *logged, float **ret, struct err *err)
+static int score_served(struct dataset *d, struct model *model, const float *logged, float **ret,
+                        struct err *err)
 {
     *ret = xreallocarray(NULL, d->n + 1, sizeof **ret);
     if (!has_serving(model_featurespec(model))) {
@@ -344,10 +376,13 @@ static void sort_slice(struct slice *s, size_t n_rows)
 int dataset_score_candidate(struct dataset *d, struct model *model, struct err *err)
 {
     struct pass p = {.d = d, .model = model, .scores = &d->logged, .first = true};
-    if (check_spec(d, model_featurespec(model), err) < 0 || stream(&p, false, d->row_key_sql, d->label_sql, err) < 0)
+    if (check_spec(d, model_featurespec(model), err) < 0 ||
+        stream(&p, false, d->row_key_sql, d->label_sql, err) < 0)
         return err_wrap(err, "scoring with the model");
     if (d->n == 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "no-test-rows", "the features hold no test row: widen featurize.split.test, or the window of the source");
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_DATA, "no-test-rows",
+            "the features hold no test row: widen featurize.split.test, or the window of the source");
     for (size_t s = 0; s < d->config.n_slices; s++)
         sort_slice(&d->slices[s], d->n);
     return score_served(d, model, d->logged, &d->served, err);
@@ -358,12 +393,14 @@ int dataset_score_baseline(struct dataset *d, struct model *model, struct err *e
     const struct featurespec *spec = model_featurespec(model);
     const cJSON *sql;
     const char *key_sql, *label_sql;
-    if (json_get_object(featurespec_document(spec), NULL, "sql", &sql, err) < 0 || json_get_string(sql, NULL, "rowKey", &key_sql, err) < 0 ||
+    if (json_get_object(featurespec_document(spec), NULL, "sql", &sql, err) < 0 ||
+        json_get_string(sql, NULL, "rowKey", &key_sql, err) < 0 ||
         json_get_string(sql, NULL, "label", &label_sql, err) < 0)
         return err_wrap(err, "the baseline's feature-spec.json");
     d->baseline_logged = xreallocarray(NULL, d->n + 1, sizeof *d->baseline_logged);
     struct pass p = {.d = d, .model = model, .scores = &d->baseline_logged, .identity = true};
-    if (check_spec(d, spec, err) < 0 || table_check_expression(d->table, key_sql, true, err) < 0 || table_check_expression(d->table, label_sql, true, err) < 0 ||
+    if (check_spec(d, spec, err) < 0 || table_check_expression(d->table, key_sql, true, err) < 0 ||
+        table_check_expression(d->table, label_sql, true, err) < 0 ||
         stream(&p, false, key_sql, label_sql, err) < 0)
         return err_wrap(err, "scoring with the baseline under its own feature spec");
     d->has_baseline = true;
@@ -372,7 +409,13 @@ int dataset_score_baseline(struct dataset *d, struct model *model, struct err *e
 
 void dataset_rows(const struct dataset *d, struct comparison_rows *ret)
 {
-    struct scored common = {d->n, d->logged, d->served, d->label, d->weight_sql ? d->weight : NULL, d->group_sql ? d->group : NULL, d->n_groups};
+    struct scored common = {d->n,
+                            d->logged,
+                            d->served,
+                            d->label,
+                            d->weight_sql ? d->weight : NULL,
+                            d->group_sql ? d->group : NULL,
+                            d->n_groups};
     *ret = (struct comparison_rows){.candidate = common};
     if (d->has_baseline) {
         ret->baseline = common;

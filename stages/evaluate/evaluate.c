@@ -42,7 +42,8 @@ static int resolve_baseline(struct job *j, struct err *err)
     _cleanup_json_ cJSON *document = NULL;
     const char *digest;
     if (stage_registry(j->run, &registry, err) < 0 ||
-        registry_get_alias(registry, j->config.baseline_model, j->config.baseline_alias, &j->baseline_version, NULL, err) < 0)
+        registry_get_alias(registry, j->config.baseline_model, j->config.baseline_alias, &j->baseline_version,
+                           NULL, err) < 0)
         return err_wrap(err, "looking up the baseline");
     if (j->baseline_version == 0)
         return 0;
@@ -57,12 +58,16 @@ static int load_baseline(struct job *j, struct err *err)
 {
     struct store *registry;
     _cleanup_artifact_ struct artifact *artifact = NULL;
-    _cleanup_free_ char *prefix = registry_payload_prefix(j->config.baseline_model, j->baseline_digest), *dir = fs_join(stage_scratch(j->run), "baseline");
-    if (stage_registry(j->run, &registry, err) < 0 || artifact_load(registry, prefix, j->baseline_digest, &artifact, err) < 0 ||
-        artifact_fetch(registry, prefix, artifact, NULL, dir, err) < 0 || model_load(dir, &j->baseline, err) < 0) {
+    _cleanup_free_ char *prefix = registry_payload_prefix(j->config.baseline_model, j->baseline_digest),
+                        *dir = fs_join(stage_scratch(j->run), "baseline");
+    if (stage_registry(j->run, &registry, err) < 0 ||
+        artifact_load(registry, prefix, j->baseline_digest, &artifact, err) < 0 ||
+        artifact_fetch(registry, prefix, artifact, NULL, dir, err) < 0 ||
+        model_load(dir, &j->baseline, err) < 0) {
         /* No step of this run made it, so no producer can be run again. */
         (void)snprintf(err->reason, sizeof err->reason, "baseline");
-        return err_wrap(err, "baseline: version %" PRId64 " of model '%s'", j->baseline_version, j->config.baseline_model);
+        return err_wrap(err, "baseline: version %" PRId64 " of model '%s'", j->baseline_version,
+                        j->config.baseline_model);
     }
     return 0;
 }
@@ -95,7 +100,8 @@ static int score(struct job *j, struct err *err)
         .stop = should_stop,
         .stop_ctx = j->run,
     };
-    if (model_load(stage_input(j->run, "model"), &j->model, err) < 0 || dataset_open(&config, &j->dataset, err) < 0)
+    if (model_load(stage_input(j->run, "model"), &j->model, err) < 0 ||
+        dataset_open(&config, &j->dataset, err) < 0)
         return -1;
     stage_progress(j->run, 0.1, "scoring with the model", NULL);
     if (dataset_score_candidate(j->dataset, j->model, err) < 0)
@@ -144,7 +150,9 @@ static void set_values(const struct job *j)
 static int write_outputs(const struct job *j, const struct comparison_rows *rows, struct err *err)
 {
     const char *model_digest = stage_input_digest(j->run, "model");
-    struct outputs o = {&j->config, rows, &j->comparison, model_digest ? model_digest : "(by hand)", j->baseline_digest, j->baseline_version};
+    struct outputs o = {&j->config,         rows,
+                        &j->comparison,     model_digest ? model_digest : "(by hand)",
+                        j->baseline_digest, j->baseline_version};
     const char *dir = stage_output(j->run, "report");
     return outputs_write_metrics(&o, dir, err) < 0 || outputs_write_report(&o, dir, err) < 0 ? -1 : 0;
 }
@@ -152,7 +160,8 @@ static int write_outputs(const struct job *j, const struct comparison_rows *rows
 static int evaluate(struct job *j, struct err *err)
 {
     bool hit = false, contaminated;
-    if (evaluateconfig_decode(stage_config(j->run), &j->config, err) < 0 || resolve_baseline(j, err) < 0 || look_up_memo(j, &hit, err) < 0)
+    if (evaluateconfig_decode(stage_config(j->run), &j->config, err) < 0 || resolve_baseline(j, err) < 0 ||
+        look_up_memo(j, &hit, err) < 0)
         return -1;
     if (hit)
         return 0;

@@ -16,7 +16,8 @@ static int bad(const struct json_path *path, struct err *err)
 
 static int too_many(const char *what, size_t max, struct err *err)
 {
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: more than %zu are not supported", what, max);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: more than %zu are not supported", what,
+                    max);
 }
 
 static int decode_metrics(const cJSON *config, struct evaluateconfig *c, struct err *err)
@@ -29,12 +30,15 @@ static int decode_metrics(const cJSON *config, struct evaluateconfig *c, struct 
     {
         if (c->n_metrics == EVALUATE_METRICS_MAX)
             return too_many("metrics", EVALUATE_METRICS_MAX, err);
-        if (metric_name_parse(cJSON_IsString(item) ? item->valuestring : "", &c->metrics[c->n_metrics], err) < 0)
+        if (metric_name_parse(cJSON_IsString(item) ? item->valuestring : "", &c->metrics[c->n_metrics], err) <
+            0)
             return bad(&here, err);
         c->n_metrics++;
         here.index++;
     }
-    return c->n_metrics ? 0 : err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "metrics: expected at least one, found none");
+    return c->n_metrics ? 0
+                        : err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                                   "metrics: expected at least one, found none");
 }
 
 static int decode_slices(const cJSON *config, struct evaluateconfig *c, struct err *err)
@@ -47,7 +51,8 @@ static int decode_slices(const cJSON *config, struct evaluateconfig *c, struct e
         if (c->n_slices == EVALUATE_SLICES_MAX)
             return too_many("slices", EVALUATE_SLICES_MAX, err);
         if (!cJSON_IsString(item))
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "slices[%zu]: expected the name of a carried column", c->n_slices);
+            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                            "slices[%zu]: expected the name of a carried column", c->n_slices);
         c->slices[c->n_slices++] = item->valuestring;
     }
     return json_get_int_or(config, NULL, "minSupport", 100, &c->min_support, err);
@@ -63,38 +68,50 @@ static int decode_baseline(const cJSON *config, struct evaluateconfig *c, struct
         return 0;
     struct json_path path = {.key = "baseline"};
     static const char *const keys[] = {"model", "alias", "onMissing", NULL};
-    if (json_only_keys(baseline, &path, keys, err) < 0 || json_get_string(baseline, &path, "model", &c->baseline_model, err) < 0 ||
+    if (json_only_keys(baseline, &path, keys, err) < 0 ||
+        json_get_string(baseline, &path, "model", &c->baseline_model, err) < 0 ||
         json_get_string_or(baseline, &path, "alias", "production", &c->baseline_alias, err) < 0 ||
         json_get_string_or(baseline, &path, "onMissing", "fail", &on_missing, err) < 0)
         return -1;
     c->missing_baseline_passes = strcmp(on_missing, "pass") == 0;
     if (!c->missing_baseline_passes && strcmp(on_missing, "fail") != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "baseline.onMissing: expected pass or fail, found '%s'", on_missing);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "baseline.onMissing: expected pass or fail, found '%s'", on_missing);
     return 0;
 }
 
-static int decode_rule(const cJSON *item, const struct json_path *path, struct evaluateconfig *c, struct err *err)
+static int decode_rule(const cJSON *item, const struct json_path *path, struct evaluateconfig *c,
+                       struct err *err)
 {
-    static const char *const keys[] = {"metric", "min", "max", "minDelta", "minRelativeDelta", "confidence", NULL};
+    static const char *const keys[] = {"metric",           "min",        "max", "minDelta",
+                                       "minRelativeDelta", "confidence", NULL};
     struct gate_rule *rule = &c->rules[c->n_rules];
     const char *metric;
-    if (json_only_keys(item, path, keys, err) < 0 || json_get_string(item, path, "metric", &metric, err) < 0 ||
-        json_get_double_or(item, path, "min", NAN, &rule->min, err) < 0 || json_get_double_or(item, path, "max", NAN, &rule->max, err) < 0 ||
+    if (json_only_keys(item, path, keys, err) < 0 ||
+        json_get_string(item, path, "metric", &metric, err) < 0 ||
+        json_get_double_or(item, path, "min", NAN, &rule->min, err) < 0 ||
+        json_get_double_or(item, path, "max", NAN, &rule->max, err) < 0 ||
         json_get_double_or(item, path, "minDelta", NAN, &rule->min_delta, err) < 0 ||
         json_get_double_or(item, path, "minRelativeDelta", NAN, &rule->min_relative_delta, err) < 0 ||
         json_get_double_or(item, path, "confidence", 0.95, &rule->confidence, err) < 0)
         return -1;
     if (!(rule->confidence >= 0.5 && rule->confidence < 1))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "gate[%zu].confidence: expected 0.5 to below 1, found %g", c->n_rules, rule->confidence);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "gate[%zu].confidence: expected 0.5 to below 1, found %g", c->n_rules,
+                        rule->confidence);
     bool delta = !isnan(rule->min_delta) || !isnan(rule->min_relative_delta);
     if (!delta && isnan(rule->min) && isnan(rule->max))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "gate[%zu]: expected min, max, minDelta or minRelativeDelta", c->n_rules);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "gate[%zu]: expected min, max, minDelta or minRelativeDelta", c->n_rules);
     if (delta && !c->baseline_model)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "gate[%zu]: minDelta compares with a baseline, but evaluate.baseline is absent", c->n_rules);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "gate[%zu]: minDelta compares with a baseline, but evaluate.baseline is absent",
+                        c->n_rules);
     for (rule->metric = 0; rule->metric < c->n_metrics; rule->metric++)
         if (strcmp(c->metrics[rule->metric].text, metric) == 0)
             return 0;
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "gate[%zu].metric: '%s' is not one of evaluate.metrics", c->n_rules, metric);
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                    "gate[%zu].metric: '%s' is not one of evaluate.metrics", c->n_rules, metric);
 }
 
 static int decode_gate(const cJSON *config, struct evaluateconfig *c, struct err *err)
@@ -117,17 +134,22 @@ static int decode_gate(const cJSON *config, struct evaluateconfig *c, struct err
 
 int evaluateconfig_decode(const cJSON *config, struct evaluateconfig *ret, struct err *err)
 {
-    static const char *const keys[] = {"metrics", "slices", "minSupport", "baseline", "gate", "bootstrap", NULL};
+    static const char *const keys[] = {"metrics", "slices",    "minSupport", "baseline",
+                                       "gate",    "bootstrap", NULL};
     struct evaluateconfig c = {0};
     const cJSON *bootstrap;
     struct json_path path = {.key = "bootstrap"};
-    if (json_only_keys(config, NULL, keys, err) < 0 || decode_metrics(config, &c, err) < 0 || decode_slices(config, &c, err) < 0 ||
-        decode_baseline(config, &c, err) < 0 || decode_gate(config, &c, err) < 0 || json_get_object_or(config, NULL, "bootstrap", &bootstrap, err) < 0 ||
+    if (json_only_keys(config, NULL, keys, err) < 0 || decode_metrics(config, &c, err) < 0 ||
+        decode_slices(config, &c, err) < 0 || decode_baseline(config, &c, err) < 0 ||
+        decode_gate(config, &c, err) < 0 ||
+        json_get_object_or(config, NULL, "bootstrap", &bootstrap, err) < 0 ||
         json_get_int_or(bootstrap, &path, "samples", 1000, &c.bootstrap_samples, err) < 0 ||
         json_get_int_or(bootstrap, &path, "seed", 0, &c.bootstrap_seed, err) < 0)
         return -1;
     if (c.bootstrap_samples < 100 || c.bootstrap_samples > 100000)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "bootstrap.samples: expected 100 to 100000, found %lld", (long long)c.bootstrap_samples);
+        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
+                        "bootstrap.samples: expected 100 to 100000, found %lld",
+                        (long long)c.bootstrap_samples);
     *ret = c;
     return 0;
 }

@@ -23,7 +23,7 @@ struct evaluateconfig {
     size_t n_metrics;
     const char *slices[EVALUATE_SLICES_MAX]; /* columns; borrowed */
     size_t n_slices;
-    int64_t min_support; /* rows */
+    int64_t min_support;                         /* rows */
     const char *baseline_model, *baseline_alias; /* NULL: no comparison; borrowed */
     bool missing_baseline_passes;
     struct gate_rule rules[EVALUATE_RULES_MAX];

@@ -9,12 +9,14 @@
 #include "stages/evaluate/auc.h"
 #include "stages/evaluate/bootstrap.h"
 
-static double bootstrap_limit(const struct evaluateconfig *config, const struct gate_rule *rule, bool relative, double sign, const double *samples)
+static double bootstrap_limit(const struct evaluateconfig *config, const struct gate_rule *rule,
+                              bool relative, double sign, const double *samples)
 {
     size_t n = (size_t)config->bootstrap_samples, width = 2 * config->n_metrics;
     double *improvement = xreallocarray(NULL, n, sizeof *improvement);
     for (size_t s = 0; s < n; s++) {
-        double a = samples[s * width + rule->metric], b = samples[s * width + config->n_metrics + rule->metric];
+        double a = samples[s * width + rule->metric],
+               b = samples[s * width + config->n_metrics + rule->metric];
         improvement[s] = sign * (a - b) / (relative ? fabs(b) : 1);
     }
     double limit = bootstrap_quantile(improvement, n, 1, 1 - rule->confidence);
@@ -23,18 +25,21 @@ static double bootstrap_limit(const struct evaluateconfig *config, const struct 
 }
 
 /* One-sided lower limit of the improvement. */
-static double lower_limit(const struct evaluateconfig *config, const struct comparison_rows *rows, const struct gate_rule *rule, bool relative, const double *samples,
+static double lower_limit(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                          const struct gate_rule *rule, bool relative, const double *samples,
                           const struct measured *m)
 {
     const struct metric_name *name = &config->metrics[rule->metric];
     double sign = name->higher_is_better ? 1 : -1;
     if (name->kind != METRIC_AUC || rows->candidate.weight || rows->candidate.group)
         return bootstrap_limit(config, rule, relative, sign, samples);
-    double se = auc_delong_se(rows->candidate.logged, rows->baseline.logged, rows->candidate.label, rows->candidate.n);
+    double se = auc_delong_se(rows->candidate.logged, rows->baseline.logged, rows->candidate.label,
+                              rows->candidate.n);
     return (m->delta - normal_quantile(rule->confidence) * se) / (relative ? m->baseline : 1);
 }
 
-static bool check_absolute(const struct gate_rule *rule, const char *name, double value, struct rule_verdict *v)
+static bool check_absolute(const struct gate_rule *rule, const char *name, double value,
+                           struct rule_verdict *v)
 {
     v->found = value;
     if (!isnan(rule->min) && value < rule->min) {
@@ -52,7 +57,8 @@ static bool check_absolute(const struct gate_rule *rule, const char *name, doubl
     return true;
 }
 
-static bool check_delta(const struct evaluateconfig *config, const struct comparison_rows *rows, const struct gate_rule *rule, const double *samples, const struct comparison *c,
+static bool check_delta(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                        const struct gate_rule *rule, const double *samples, const struct comparison *c,
                         struct rule_verdict *v)
 {
     const char *name = config->metrics[rule->metric].text;
@@ -61,11 +67,14 @@ static bool check_delta(const struct evaluateconfig *config, const struct compar
     v->limit = relative ? rule->min_relative_delta : rule->min_delta;
     v->found = NAN;
     if (!c->has_baseline) {
-        (void)snprintf(v->why, sizeof v->why, "no model has the alias '%s' yet: onMissing says %s", config->baseline_alias, config->missing_baseline_passes ? "pass" : "fail");
+        (void)snprintf(v->why, sizeof v->why, "no model has the alias '%s' yet: onMissing says %s",
+                       config->baseline_alias, config->missing_baseline_passes ? "pass" : "fail");
         return config->missing_baseline_passes;
     }
     if (c->contaminated) {
-        (void)snprintf(v->why, sizeof v->why, "the baseline was trained on rows as new as the test rows: the comparison is contaminated");
+        (void)snprintf(
+            v->why, sizeof v->why,
+            "the baseline was trained on rows as new as the test rows: the comparison is contaminated");
         return false;
     }
     if (isnan(m->baseline)) {
@@ -74,12 +83,17 @@ static bool check_delta(const struct evaluateconfig *config, const struct compar
     }
     v->found = lower_limit(config, rows, rule, relative, samples, m);
     bool passed = v->found > v->limit;
-    (void)snprintf(v->why, sizeof v->why, "%s: the %s improvement is %.6g, at %.4g %% confidence at least %.6g; expected above %.6g", name, relative ? "relative" : "absolute",
-                   (config->metrics[rule->metric].higher_is_better ? 1 : -1) * m->delta / (relative ? fabs(m->baseline) : 1), 100 * rule->confidence, v->found, v->limit);
+    (void)snprintf(v->why, sizeof v->why,
+                   "%s: the %s improvement is %.6g, at %.4g %% confidence at least %.6g; expected above %.6g",
+                   name, relative ? "relative" : "absolute",
+                   (config->metrics[rule->metric].higher_is_better ? 1 : -1) * m->delta /
+                       (relative ? fabs(m->baseline) : 1),
+                   100 * rule->confidence, v->found, v->limit);
     return passed;
 }
 
-void gate_decide(const struct evaluateconfig *config, const struct comparison_rows *rows, const double *samples, struct comparison *c)
+void gate_decide(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                 const double *samples, struct comparison *c)
 {
     c->gate_passed = true;
     for (size_t r = 0; r < config->n_rules; r++) {
@@ -88,9 +102,11 @@ void gate_decide(const struct evaluateconfig *config, const struct comparison_ro
         const struct measured *m = &c->metrics[rule->metric];
         if (isnan(m->value)) {
             v->found = v->limit = NAN;
-            (void)snprintf(v->why, sizeof v->why, "%s is undefined: %s", config->metrics[rule->metric].text, m->undefined);
+            (void)snprintf(v->why, sizeof v->why, "%s is undefined: %s", config->metrics[rule->metric].text,
+                           m->undefined);
         } else {
-            v->passed = (isnan(rule->min) && isnan(rule->max)) || check_absolute(rule, config->metrics[rule->metric].text, m->value, v);
+            v->passed = (isnan(rule->min) && isnan(rule->max)) ||
+                        check_absolute(rule, config->metrics[rule->metric].text, m->value, v);
             if (v->passed && (!isnan(rule->min_delta) || !isnan(rule->min_relative_delta)))
                 v->passed = check_delta(config, rows, rule, samples, c, v);
         }

@@ -9,4 +9,5 @@
 #include "stages/evaluate/comparison.h"
 
 /* samples: [bootstrap_samples][2 × n_metrics], candidate first; [n_metrics] without a baseline. Fills c->rules and c->gate_passed. */
-void gate_decide(const struct evaluateconfig *config, const struct comparison_rows *rows, const double *samples, struct comparison *c);
+void gate_decide(const struct evaluateconfig *config, const struct comparison_rows *rows,
+                 const double *samples, struct comparison *c);

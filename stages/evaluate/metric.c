@@ -17,18 +17,22 @@ static const struct {
     enum metric_kind kind;
     bool higher, ranking;
 } known[] = {
-    {"auc", METRIC_AUC, true, false},     {"logloss", METRIC_LOGLOSS, false, false}, {"brier", METRIC_BRIER, false, false},
-    {"accuracy", METRIC_ACCURACY, true, false}, {"mse", METRIC_MSE, false, false},   {"rmse", METRIC_RMSE, false, false},
-    {"mae", METRIC_MAE, false, false},    {"ndcg", METRIC_NDCG, true, true},         {"mrr", METRIC_MRR, true, true},
+    {"auc", METRIC_AUC, true, false},      {"logloss", METRIC_LOGLOSS, false, false},
+    {"brier", METRIC_BRIER, false, false}, {"accuracy", METRIC_ACCURACY, true, false},
+    {"mse", METRIC_MSE, false, false},     {"rmse", METRIC_RMSE, false, false},
+    {"mae", METRIC_MAE, false, false},     {"ndcg", METRIC_NDCG, true, true},
+    {"mrr", METRIC_MRR, true, true},
 };
 
 static int unknown_name(const char *text, struct err *err)
 {
-    static const char *const names[] = {"auc", "logloss", "brier", "accuracy", "mse", "rmse", "mae", "ndcg@10", "mrr@10", NULL};
+    static const char *const names[] = {"auc",  "logloss", "brier",   "accuracy", "mse",
+                                        "rmse", "mae",     "ndcg@10", "mrr@10",   NULL};
     const char *near = text_nearest(text, names);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "metric",
-                    "unknown metric '%s'%s%s%s: expected auc, logloss, brier, accuracy, mse, rmse, mae, ndcg@k or mrr@k", text, near ? " (did you mean '" : "",
-                    near ? near : "", near ? "'?)" : "");
+    return err_fail(
+        err, ERR_INVALID, EXITCODE_CONFIG, "metric",
+        "unknown metric '%s'%s%s%s: expected auc, logloss, brier, accuracy, mse, rmse, mae, ndcg@k or mrr@k",
+        text, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
 int metric_name_parse(const char *text, struct metric_name *ret, struct err *err)
@@ -44,9 +48,13 @@ int metric_name_parse(const char *text, struct metric_name *ret, struct err *err
             err_clear(err);
             break;
         }
-        *ret = (struct metric_name){.kind = known[i].kind, .k = (size_t)k, .higher_is_better = known[i].higher, .ranking = known[i].ranking};
+        *ret = (struct metric_name){.kind = known[i].kind,
+                                    .k = (size_t)k,
+                                    .higher_is_better = known[i].higher,
+                                    .ranking = known[i].ranking};
         (void)snprintf(ret->text, sizeof ret->text, "%s", text);
-        (void)snprintf(ret->value, sizeof ret->value, known[i].ranking ? "%s_at_%lld" : "%s", known[i].name, (long long)k);
+        (void)snprintf(ret->value, sizeof ret->value, known[i].ranking ? "%s_at_%lld" : "%s", known[i].name,
+                       (long long)k);
         return 0;
     }
     return unknown_name(text, err);
@@ -84,15 +92,19 @@ static void prepare_groups(struct metric *m)
     const struct scored *s = m->rows;
     size_t largest = 1;
     for (size_t first = 0, end; first < s->n; first = end) {
-        for (end = first; end < s->n && s->group[end] == s->group[first]; end++) {}
+        for (end = first; end < s->n && s->group[end] == s->group[first]; end++) {
+        }
         largest = end - first > largest ? end - first : largest;
     }
     size_t *order = xreallocarray(NULL, largest, sizeof *order);
     m->per_group = xreallocarray(NULL, s->n_groups ? s->n_groups : 1, sizeof *m->per_group);
     for (size_t first = 0, end; first < s->n; first = end) {
-        for (end = first; end < s->n && s->group[end] == s->group[first]; end++) {}
-        double (*of)(const float *, const float *, size_t, size_t, size_t *) = m->name.kind == METRIC_NDCG ? ndcg_at : mrr_at;
-        m->per_group[s->group[first]] = of(s->served + first, s->label + first, end - first, m->name.k, order);
+        for (end = first; end < s->n && s->group[end] == s->group[first]; end++) {
+        }
+        double (*of)(const float *, const float *, size_t, size_t, size_t *) =
+            m->name.kind == METRIC_NDCG ? ndcg_at : mrr_at;
+        m->per_group[s->group[first]] =
+            of(s->served + first, s->label + first, end - first, m->name.k, order);
     }
     free(order);
 }
@@ -114,11 +126,11 @@ struct metric *metric_new(const struct metric_name *name, const struct scored *r
             m->per_row[i] = row_loss(name->kind, (double)rows->logged[i], (double)rows->label[i]);
     }
     if (isnan(metric_value(m, NULL, NULL)))
-        m->reason = rows->n == 0                     ? "there are no rows"
-                    : name->ranking && !rows->group  ? "the features have no group"
-                    : name->ranking                  ? "no group has a positive label"
-                    : name->kind == METRIC_AUC       ? "only one class occurs"
-                                                     : "the weights sum to 0";
+        m->reason = rows->n == 0                    ? "there are no rows"
+                    : name->ranking && !rows->group ? "the features have no group"
+                    : name->ranking                 ? "no group has a positive label"
+                    : name->kind == METRIC_AUC      ? "only one class occurs"
+                                                    : "the weights sum to 0";
     return m;
 }
 
@@ -137,7 +149,8 @@ static double mean_of_rows(const struct metric *m, const float *multiplicity)
 {
     double sum = 0, weights = 0;
     for (size_t i = 0; i < m->rows->n; i++) {
-        double w = (m->rows->weight ? (double)m->rows->weight[i] : 1) * (multiplicity ? (double)multiplicity[i] : 1);
+        double w =
+            (m->rows->weight ? (double)m->rows->weight[i] : 1) * (multiplicity ? (double)multiplicity[i] : 1);
         sum += w * m->per_row[i];
         weights += w;
     }
@@ -160,7 +173,8 @@ static double mean_of_groups(const struct metric *m, const float *multiplicity)
 double metric_value(const struct metric *m, const float *row_multiplicity, const float *group_multiplicity)
 {
     if (m->order)
-        return auc_of_order(m->order, m->rows->logged, m->rows->label, m->rows->weight, row_multiplicity, m->rows->n);
+        return auc_of_order(m->order, m->rows->logged, m->rows->label, m->rows->weight, row_multiplicity,
+                            m->rows->n);
     if (m->per_group)
         return mean_of_groups(m, group_multiplicity);
     if (!m->per_row)

@@ -21,20 +21,30 @@ struct scored {
     size_t n_groups;
 };
 
-enum metric_kind { METRIC_AUC, METRIC_LOGLOSS, METRIC_BRIER, METRIC_ACCURACY, METRIC_MSE, METRIC_RMSE, METRIC_MAE, METRIC_NDCG, METRIC_MRR };
+enum metric_kind {
+    METRIC_AUC,
+    METRIC_LOGLOSS,
+    METRIC_BRIER,
+    METRIC_ACCURACY,
+    METRIC_MSE,
+    METRIC_RMSE,
+    METRIC_MAE,
+    METRIC_NDCG,
+    METRIC_MRR
+};
 
 struct metric_name {
     enum metric_kind kind;
-    size_t k;        /* of "@k", else 0 */
-    char text[64];   /* "ndcg@10" */
-    char value[64];  /* "ndcg_at_10": the step's value */
+    size_t k;       /* of "@k", else 0 */
+    char text[64];  /* "ndcg@10" */
+    char value[64]; /* "ndcg_at_10": the step's value */
     bool higher_is_better;
-    bool ranking;    /* per group, scored as served */
+    bool ranking; /* per group, scored as served */
 };
 /* Unknown names are ERR_INVALID, exit 78, with a suggestion. */
 int metric_name_parse(const char *text, struct metric_name *ret, struct err *err);
 
-struct metric; /* opaque: prepared */
+struct metric;                                                                        /* opaque: prepared */
 struct metric *metric_new(const struct metric_name *name, const struct scored *rows); /* borrows rows */
 struct metric *metric_free(struct metric *m);
 /* multiplicity per row [n] and per group [n_groups] of a bootstrap sample; both NULL: as measured. NaN when undefined. */

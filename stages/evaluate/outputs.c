@@ -24,7 +24,8 @@ size_t outputs_calibration(const struct scored *s, struct calibration_bin ret[st
             score += (double)s->logged[order[i]];
             label += (double)s->label[order[i]];
         }
-        ret[b] = (struct calibration_bin){score / (double)(end - first), label / (double)(end - first), end - first};
+        ret[b] = (struct calibration_bin){score / (double)(end - first), label / (double)(end - first),
+                                          end - first};
     }
     free(order);
     return bins;
@@ -76,7 +77,8 @@ static cJSON *metrics_to_json(const struct outputs *o, const struct measured *me
 {
     cJSON *all = json_object();
     for (size_t m = 0; m < o->config->n_metrics; m++)
-        json_add(all, o->config->metrics[m].text, measured_to_json(&metrics[m], o->comparison->has_baseline, intervals));
+        json_add(all, o->config->metrics[m].text,
+                 measured_to_json(&metrics[m], o->comparison->has_baseline, intervals));
     return all;
 }
 
@@ -153,7 +155,8 @@ int outputs_write_metrics(const struct outputs *o, const char *dir, struct err *
     json_add_int(document, "groups", (int64_t)c->groups_counted);
     json_add_int(document, "groupsWithoutPositive", (int64_t)c->groups_without_positive);
     json_add_bool(document, "contaminated", c->contaminated);
-    json_add_string(document, "scoring", "auc and row metrics as logged; ranking metrics as served (servingValue)");
+    json_add_string(document, "scoring",
+                    "auc and row metrics as logged; ranking metrics as served (servingValue)");
     json_add(document, "metrics", metrics_to_json(o, c->metrics, true));
     json_add(document, "slices", slices_to_json(o));
     json_add(document, "gate", gate_to_json(o));

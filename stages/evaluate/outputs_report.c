@@ -17,9 +17,12 @@ static void verdict(struct report *r, const struct outputs *o)
     if (o->config->n_rules == 0)
         report_verdict(r, REPORT_PLAIN, "No gate: this evaluation only measures.");
     else
-        report_verdict(r, c->gate_passed ? REPORT_GOOD : REPORT_BAD, c->gate_passed ? "The gate is open: every rule holds." : "The gate is closed.");
+        report_verdict(r, c->gate_passed ? REPORT_GOOD : REPORT_BAD,
+                       c->gate_passed ? "The gate is open: every rule holds." : "The gate is closed.");
     if (c->contaminated)
-        report_note(r, REPORT_BAD, "The baseline was trained on rows as new as these test rows: comparisons with it say nothing.");
+        report_note(
+            r, REPORT_BAD,
+            "The baseline was trained on rows as new as these test rows: comparisons with it say nothing.");
     if (!o->config->n_rules)
         return;
     report_section(r, c->gate_passed ? REPORT_GOOD : REPORT_BAD, "Gate");
@@ -42,11 +45,14 @@ static void metrics(struct report *r, const struct outputs *o)
 {
     const struct comparison *c = o->comparison;
     report_section(r, REPORT_PLAIN, "Metrics");
-    report_text(r, "Test rows: %zu. Groups with a positive label: %zu, without: %zu (not counted by ranking metrics). AUC and row metrics score rows as they were logged; "
-                   "ranking metrics score them as they would be served. Intervals: 95 %% bootstrap.",
-                o->rows->candidate.n, c->groups_counted, c->groups_without_positive);
+    report_text(
+        r,
+        "Test rows: %zu. Groups with a positive label: %zu, without: %zu (not counted by ranking metrics). AUC and row metrics score rows as they were logged; "
+        "ranking metrics score them as they would be served. Intervals: 95 %% bootstrap.",
+        o->rows->candidate.n, c->groups_counted, c->groups_without_positive);
     static const char *const alone[] = {"metric", "model", "low", "high", NULL};
-    static const char *const beside[] = {"metric", "model", "low", "high", "baseline", "difference", "low", "high", NULL};
+    static const char *const beside[] = {"metric",     "model", "low",  "high", "baseline",
+                                         "difference", "low",   "high", NULL};
     report_table_begin(r, c->has_baseline ? beside : alone);
     for (size_t m = 0; m < o->config->n_metrics; m++) {
         const struct measured *x = &c->metrics[m];
@@ -69,10 +75,13 @@ static void metrics(struct report *r, const struct outputs *o)
     report_table_end(r);
     report_text(r, "Model %.12s…", o->model_digest);
     if (c->has_baseline)
-        report_text(r, "Baseline: version %lld (%.12s…), alias %s of model %s.", (long long)o->baseline_version, o->baseline_digest, o->config->baseline_alias,
+        report_text(r, "Baseline: version %lld (%.12s…), alias %s of model %s.",
+                    (long long)o->baseline_version, o->baseline_digest, o->config->baseline_alias,
                     o->config->baseline_model);
     else if (o->config->baseline_model)
-        report_note(r, REPORT_WARN, "No version of model %s has the alias %s yet, so there is nothing to compare with.", o->config->baseline_model, o->config->baseline_alias);
+        report_note(r, REPORT_WARN,
+                    "No version of model %s has the alias %s yet, so there is nothing to compare with.",
+                    o->config->baseline_model, o->config->baseline_alias);
 }
 
 /* ROC points from rows in ascending score order, at most ROC_POINTS of them. */
@@ -108,9 +117,15 @@ static void plots(struct report *r, const struct outputs *o)
     struct report_series curves[3] = {{.name = "model", .x = x[0], .y = y[0], .n = roc(a, x[0], y[0])}};
     size_t n = 1;
     if (b->n)
-        curves[n++] = (struct report_series){.name = "baseline", .x = x[1], .y = y[1], .n = roc(b, x[1], y[1])};
-    curves[n++] = (struct report_series){.name = "chance", .x = diagonal, .y = diagonal, .n = 2, .dashed = true};
-    report_lines(r, REPORT_PLOT(.title = "ROC", .x_label = "false positive rate", .y_label = "true positive rate", .width = 420, .height = 360, .x_max = 1, .y_max = 1), curves, n);
+        curves[n++] =
+            (struct report_series){.name = "baseline", .x = x[1], .y = y[1], .n = roc(b, x[1], y[1])};
+    curves[n++] =
+        (struct report_series){.name = "chance", .x = diagonal, .y = diagonal, .n = 2, .dashed = true};
+    report_lines(r,
+                 REPORT_PLOT(.title = "ROC", .x_label = "false positive rate",
+                             .y_label = "true positive rate", .width = 420, .height = 360, .x_max = 1,
+                             .y_max = 1),
+                 curves, n);
 
     struct calibration_bin bins[2][CALIBRATION_BINS];
     double score[2][CALIBRATION_BINS], observed[2][CALIBRATION_BINS], largest = 0;
@@ -122,18 +137,27 @@ static void plots(struct report *r, const struct outputs *o)
             largest = fmax(largest, fmax(score[k][i], observed[k][i]));
         }
     double line[] = {0, largest};
-    struct report_series reliability[3] = {{.name = "model", .x = score[0], .y = observed[0], .n = counts[0]}};
+    struct report_series reliability[3] = {
+        {.name = "model", .x = score[0], .y = observed[0], .n = counts[0]}};
     n = 1;
     if (b->n)
-        reliability[n++] = (struct report_series){.name = "baseline", .x = score[1], .y = observed[1], .n = counts[1]};
-    reliability[n++] = (struct report_series){.name = "perfect", .x = line, .y = line, .n = 2, .dashed = true};
-    report_lines(r, REPORT_PLOT(.title = "Calibration", .x_label = "mean score (20 bins of equal size)", .y_label = "share of positives", .width = 420, .height = 360), reliability, n);
+        reliability[n++] =
+            (struct report_series){.name = "baseline", .x = score[1], .y = observed[1], .n = counts[1]};
+    reliability[n++] =
+        (struct report_series){.name = "perfect", .x = line, .y = line, .n = 2, .dashed = true};
+    report_lines(r,
+                 REPORT_PLOT(.title = "Calibration", .x_label = "mean score (20 bins of equal size)",
+                             .y_label = "share of positives", .width = 420, .height = 360),
+                 reliability, n);
 }
 
 static void thresholds(struct report *r, const struct outputs *o)
 {
     report_section(r, REPORT_PLAIN, "Thresholds");
-    static const char *const heads[] = {"score at least", "true positives", "false positives", "true negatives", "false negatives", "precision", "recall", NULL};
+    static const char *const heads[] = {"score at least",  "true positives",
+                                        "false positives", "true negatives",
+                                        "false negatives", "precision",
+                                        "recall",          NULL};
     report_table_begin(r, heads);
     bool any = true; /* one line shows where no row is called positive any more */
     for (int t = 1; t < 20 && any; t++) {
@@ -163,7 +187,8 @@ static void slices_of(struct report *r, const struct outputs *o, const char *col
     report_heading(r, "By %s", column);
     report_table_begin(r, heads);
     const char **labels = xreallocarray(NULL, c->n_slices + 1, sizeof *labels);
-    double *values = xreallocarray(NULL, c->n_slices + 1, sizeof *values), *baseline = xreallocarray(NULL, c->n_slices + 1, sizeof *baseline);
+    double *values = xreallocarray(NULL, c->n_slices + 1, sizeof *values),
+           *baseline = xreallocarray(NULL, c->n_slices + 1, sizeof *baseline);
     size_t n = 0;
     for (size_t i = 0; i < c->n_slices; i++) {
         const struct slice_measured *slice = &c->slices[i];
@@ -179,9 +204,11 @@ static void slices_of(struct report *r, const struct outputs *o, const char *col
         baseline[n++] = slice->metrics[0].baseline;
     }
     report_table_end(r);
-    struct report_series series[] = {{.name = "model", .y = values, .n = n}, {.name = "baseline", .y = baseline, .n = n}};
+    struct report_series series[] = {{.name = "model", .y = values, .n = n},
+                                     {.name = "baseline", .y = baseline, .n = n}};
     if (n > 0 && n <= 40)
-        report_bars(r, REPORT_PLOT(.title = o->config->metrics[0].text, .x_label = column), labels, series, c->has_baseline ? 2 : 1);
+        report_bars(r, REPORT_PLOT(.title = o->config->metrics[0].text, .x_label = column), labels, series,
+                    c->has_baseline ? 2 : 1);
     free(labels);
     free(values);
     free(baseline);
@@ -189,7 +216,8 @@ static void slices_of(struct report *r, const struct outputs *o, const char *col
 
 int outputs_write_report(const struct outputs *o, const char *dir, struct err *err)
 {
-    _cleanup_report_ struct report *r = report_new("Model evaluation", "candidate and baseline on the same held-out rows");
+    _cleanup_report_ struct report *r =
+        report_new("Model evaluation", "candidate and baseline on the same held-out rows");
     verdict(r, o);
     metrics(r, o);
     if (o->config->n_slices)

@@ -27,7 +27,8 @@ static void add_inputs(cJSON *list, const struct artifact *a)
     {
         if (cJSON_IsString(input))
             json_append(list, resource(input->string, input->valuestring));
-        cJSON_ArrayForEach(item, input) json_append(list, resource(input->string, cJSON_GetStringValue(item)));
+        cJSON_ArrayForEach(item, input)
+            json_append(list, resource(input->string, cJSON_GetStringValue(item)));
     }
 }
 
@@ -65,7 +66,8 @@ int lineage_statement(const struct lineage *l, struct buf *out, struct err *err)
 
 cJSON *lineage_record(const struct lineage *l)
 {
-    cJSON *record = json_object(), *lineage = json_object(), *inputs = json_array(), *evaluation = json_array();
+    cJSON *record = json_object(), *lineage = json_object(), *inputs = json_array(),
+          *evaluation = json_array();
     add_optional(record, "run", l->run_name);
     add_optional(record, "runUid", l->run_uid);
     add_optional(record, "revision", l->revision);

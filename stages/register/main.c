@@ -10,9 +10,10 @@ static const char *const inputs[] = {"model", "evaluation", NULL};
 static const struct stage stage = {
     .name = "register",
     .summary = "Register a model as the next version, with its evaluation and provenance.",
-    .description = "Publishes the model and its evaluation below the registry by digest, then creates the version by one conditional write: "
-                   "the same model and evaluation registered again are the same version. An alias named in the config moves to the version "
-                   "unless a person moved it since. With a signing Secret (key.pem, Ed25519 or P-256) the provenance statement is signed.",
+    .description =
+        "Publishes the model and its evaluation below the registry by digest, then creates the version by one conditional write: "
+        "the same model and evaluation registered again are the same version. An alias named in the config moves to the version "
+        "unless a person moved it since. With a signing Secret (key.pem, Ed25519 or P-256) the provenance statement is signed.",
     .algorithm_version = ALGORITHM_REGISTER,
     .inputs = inputs,
     .outputs = outputs,

@@ -32,9 +32,11 @@ static int read_config(struct job *j, struct err *err)
 {
     const cJSON *config = stage_config(j->run);
     static const char *const keys[] = {"model", "alias", "signingSecret", NULL};
-    if (json_only_keys(config, NULL, keys, err) < 0 || json_get_string(config, NULL, "model", &j->name, err) < 0 ||
+    if (json_only_keys(config, NULL, keys, err) < 0 ||
+        json_get_string(config, NULL, "model", &j->name, err) < 0 ||
         json_get_string_or(config, NULL, "alias", NULL, &j->alias, err) < 0 ||
-        json_get_string_or(config, NULL, "signingSecret", NULL, &j->signing_secret, err) < 0 || registry_check_name("model name", j->name, err) < 0)
+        json_get_string_or(config, NULL, "signingSecret", NULL, &j->signing_secret, err) < 0 ||
+        registry_check_name("model name", j->name, err) < 0)
         return -1;
     return j->alias ? registry_check_name("alias", j->alias, err) : 0;
 }
@@ -46,9 +48,10 @@ static int read_inputs(struct job *j, struct err *err)
         return -1;
     const cJSON *judged = cJSON_GetObjectItemCaseSensitive(j->evaluation->inputs, "model");
     if (cJSON_IsString(judged) && strcmp(judged->valuestring, j->model->digest) != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "inputs",
-                        "the evaluation judged model %.12s…, but the model to register is %.12s…: take both inputs from the same training step", judged->valuestring,
-                        j->model->digest);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "inputs",
+            "the evaluation judged model %.12s…, but the model to register is %.12s…: take both inputs from the same training step",
+            judged->valuestring, j->model->digest);
     j->lineage = (struct lineage){
         .model_name = j->name,
         .model = j->model,
@@ -77,11 +80,13 @@ static int read_key(struct job *j, char **ret_pem, struct err *err)
 static int publish_provenance(struct job *j, char ret_digest[static DIGEST_HEX], struct err *err)
 {
     _cleanup_free_ char *pem = NULL;
-    _cleanup_buf_ struct buf statement = BUF_INIT(LIMIT_REGISTRY_DOC_BYTES), envelope = BUF_INIT(LIMIT_REGISTRY_DOC_BYTES);
+    _cleanup_buf_ struct buf statement = BUF_INIT(LIMIT_REGISTRY_DOC_BYTES),
+                             envelope = BUF_INIT(LIMIT_REGISTRY_DOC_BYTES);
     if (read_key(j, &pem, err) < 0 || lineage_statement(&j->lineage, &statement, err) < 0)
         return -1;
     if (dsse_seal(pem, LINEAGE_PAYLOAD_TYPE, buf_str(&statement), statement.len, &envelope, err) < 0)
-        return err_wrap(err, "signing with %s of Secret '%s'", SIGNING_KEY_FILE, j->signing_secret ? j->signing_secret : "(none)");
+        return err_wrap(err, "signing with %s of Secret '%s'", SIGNING_KEY_FILE,
+                        j->signing_secret ? j->signing_secret : "(none)");
     sha256_hex(buf_str(&envelope), envelope.len, ret_digest);
     _cleanup_free_ char *key = registry_provenance_key(j->name, ret_digest);
     return store_put(j->registry, key, buf_str(&envelope), envelope.len, STORE_ALWAYS, NULL, NULL, err);
@@ -89,10 +94,12 @@ static int publish_provenance(struct job *j, char ret_digest[static DIGEST_HEX],
 
 static int publish_payload(struct job *j, struct err *err)
 {
-    _cleanup_free_ char *model = registry_payload_prefix(j->name, j->model->digest), *evaluation = registry_evaluation_prefix(j->name, j->evaluation->digest);
+    _cleanup_free_ char *model = registry_payload_prefix(j->name, j->model->digest),
+                        *evaluation = registry_evaluation_prefix(j->name, j->evaluation->digest);
     if (registry_publish_dir(j->registry, model, stage_input(j->run, "model"), j->model->digest, err) < 0)
         return err_wrap(err, "publishing the model");
-    if (registry_publish_dir(j->registry, evaluation, stage_input(j->run, "evaluation"), j->evaluation->digest, err) < 0)
+    if (registry_publish_dir(j->registry, evaluation, stage_input(j->run, "evaluation"),
+                             j->evaluation->digest, err) < 0)
         return err_wrap(err, "publishing the evaluation");
     return 0;
 }
@@ -105,13 +112,15 @@ static int add_metrics(const struct job *j, cJSON *record, struct err *err)
     const cJSON *metrics;
     if (!fs_exists(path))
         return 0;
-    if (json_parse_file(path, LIMIT_REGISTRY_DOC_BYTES, &document, err) < 0 || json_get_object_or(document, NULL, "metrics", &metrics, err) < 0)
+    if (json_parse_file(path, LIMIT_REGISTRY_DOC_BYTES, &document, err) < 0 ||
+        json_get_object_or(document, NULL, "metrics", &metrics, err) < 0)
         return err_wrap(err, "%s", path);
     cJSON *numbers = json_object();
     const cJSON *metric;
     cJSON_ArrayForEach(metric, metrics)
     {
-        const cJSON *value = cJSON_IsObject(metric) ? cJSON_GetObjectItemCaseSensitive(metric, "value") : metric;
+        const cJSON *value =
+            cJSON_IsObject(metric) ? cJSON_GetObjectItemCaseSensitive(metric, "value") : metric;
         if (cJSON_IsNumber(value))
             json_add_double(numbers, metric->string, value->valuedouble);
     }
@@ -123,7 +132,8 @@ static int create_version(struct job *j, int64_t *ret_version, bool *ret_created
 {
     char provenance[DIGEST_HEX], now[CLOCK_RFC3339_MAX];
     _cleanup_json_ cJSON *record = lineage_record(&j->lineage);
-    if (add_metrics(j, record, err) < 0 || publish_payload(j, err) < 0 || publish_provenance(j, provenance, err) < 0)
+    if (add_metrics(j, record, err) < 0 || publish_payload(j, err) < 0 ||
+        publish_provenance(j, provenance, err) < 0)
         return -1;
     clock_format_rfc3339(clock_system.wall_ms(clock_system.ctx), now);
     json_add_string(record, "created", now);
@@ -137,7 +147,8 @@ static int create_version(struct job *j, int64_t *ret_version, bool *ret_created
         json_add_int(seqs, j->alias, seq);
         json_add(record, "aliasSeq", seqs);
     }
-    return registry_add_version(j->registry, j->name, j->model->digest, j->evaluation->digest, record, ret_version, ret_created, err);
+    return registry_add_version(j->registry, j->name, j->model->digest, j->evaluation->digest, record,
+                                ret_version, ret_created, err);
 }
 
 static int move_alias(const struct job *j, int64_t version, struct err *err)
@@ -145,7 +156,11 @@ static int move_alias(const struct job *j, int64_t version, struct err *err)
     if (!j->alias)
         return 0;
     _cleanup_free_ char *who = xasprintf("run %s", j->lineage.run_name ? j->lineage.run_name : "by hand");
-    struct registry_change change = {.who = who, .why = "registered", .at_ms = clock_system.wall_ms(clock_system.ctx), .expect_from = -1, .automatic = true};
+    struct registry_change change = {.who = who,
+                                     .why = "registered",
+                                     .at_ms = clock_system.wall_ms(clock_system.ctx),
+                                     .expect_from = -1,
+                                     .automatic = true};
     bool moved;
     return registry_set_alias_once(j->registry, j->name, j->alias, version, &change, &moved, err);
 }
@@ -179,8 +194,10 @@ static int register_model(struct job *j, struct err *err)
 {
     int64_t version;
     bool created = false, hit = false;
-    if (read_config(j, err) < 0 || read_inputs(j, err) < 0 || stage_registry(j->run, &j->registry, err) < 0 || store_probe(j->registry, err) < 0 ||
-        registry_find_version(j->registry, j->name, j->model->digest, j->evaluation->digest, &version, err) < 0)
+    if (read_config(j, err) < 0 || read_inputs(j, err) < 0 || stage_registry(j->run, &j->registry, err) < 0 ||
+        store_probe(j->registry, err) < 0 ||
+        registry_find_version(j->registry, j->name, j->model->digest, j->evaluation->digest, &version, err) <
+            0)
         return -1;
     if (version == 0 && create_version(j, &version, &created, err) < 0)
         return -1;

@@ -15,9 +15,9 @@
 #include "common/base/fs.h"
 
 const char *const accident_names[ACCIDENT_COUNT + 1] = {
-    "none", "missing-column", "type-change", "volume", "shifted-prices", "nulls", "duplicates", "stale", "leaked-label", "changing", NULL,
+    "none",  "missing-column", "type-change", "volume", "shifted-prices", "nulls", "duplicates",
+    "stale", "leaked-label",   "changing",    NULL,
 };
-
 
 struct writer {
     duckdb_database db;
@@ -83,7 +83,8 @@ static void append_row(struct writer *w, const struct partition *p, const struct
     (void)duckdb_appender_end_row(a); /* a failure sticks: duckdb_appender_flush() reports it */
 }
 
-static int append_sessions(struct writer *writer, const struct partition *p, const struct world *w, struct truth *truth, struct err *err)
+static int append_sessions(struct writer *writer, const struct partition *p, const struct world *w,
+                           struct truth *truth, struct err *err)
 {
     int64_t sessions = p->accident == ACCIDENT_VOLUME ? p->sessions * 2 / 5 : p->sessions;
     for (int64_t i = 0; i < sessions; i++) {
@@ -129,11 +130,13 @@ int partition_write(const struct partition *p, const struct world *w, struct tru
     _cleanup_free_ char *folder = folder_of(p);
     _cleanup_free_ char *final = fs_join(folder, "clicks.parquet"), *partial = xasprintf("%s.partial", final);
     if (strchr(partial, '\''))
-        return err_set(err, ERR_INVALID, "the output directory '%s' contains a quote: choose another", p->directory);
+        return err_set(err, ERR_INVALID, "the output directory '%s' contains a quote: choose another",
+                       p->directory);
     if (fs_mkdir_p(folder, err) < 0)
         return -1;
     struct writer writer = {0};
-    _cleanup_free_ char *copy = xasprintf("COPY (%s) TO '%s' (FORMAT parquet, COMPRESSION zstd)", select_of(p->accident), partial);
+    _cleanup_free_ char *copy =
+        xasprintf("COPY (%s) TO '%s' (FORMAT parquet, COMPRESSION zstd)", select_of(p->accident), partial);
     int rc = writer_open(&writer, err);
     if (rc == 0)
         rc = append_sessions(&writer, p, w, truth, err);

@@ -36,4 +36,5 @@ int partition_write(const struct partition *p, const struct world *w, struct tru
 
 /* Rewrites the partition's file in place every millisecond, now shorter, now whole, until *stopping: a reader never gets
  * the version it saw listed. Leaves the whole file behind. */
-int partition_keep_changing(const struct partition *p, const volatile sig_atomic_t *stopping, struct err *err);
+int partition_keep_changing(const struct partition *p, const volatile sig_atomic_t *stopping,
+                            struct err *err);

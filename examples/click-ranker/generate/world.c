@@ -4,9 +4,11 @@
 #include <math.h>
 #include <stdbool.h>
 
-const char *const world_segments[WORLD_SEGMENTS] = {"bargain", "casual", "collector", "family", "gift", "premium"};
+const char *const world_segments[WORLD_SEGMENTS] = {"bargain", "casual", "collector",
+                                                    "family",  "gift",   "premium"};
 const char *const world_devices[WORLD_DEVICES] = {"desktop", "phone", "tablet", "tv"};
-const char *const world_countries[WORLD_COUNTRIES] = {"DE", "FR", "GB", "IT", "ES", "PL", "NL", "SE", "AT", "CH", "PT", "DK"};
+const char *const world_countries[WORLD_COUNTRIES] = {"DE", "FR", "GB", "IT", "ES", "PL",
+                                                      "NL", "SE", "AT", "CH", "PT", "DK"};
 
 static const double device_slope[WORLD_DEVICES] = {-0.9, -0.3, 0.2, 0.6};
 static const double device_cumulative[WORLD_DEVICES] = {0.35, 0.80, 0.93, 1.0};
@@ -77,10 +79,12 @@ void world_init(struct world *w, uint64_t seed)
     zipf(w->country_cumulative, WORLD_COUNTRIES, 0.5);
 }
 
-static int distinct_item(const struct world *w, int64_t session, const struct world_row *rows, int n, uint64_t *draw)
+static int distinct_item(const struct world *w, int64_t session, const struct world_row *rows, int n,
+                         uint64_t *draw)
 {
     for (;;) {
-        int item = pick(w->item_cumulative, WORLD_ITEMS, uniform(w, S_ROW, (uint64_t)session, 100 + (*draw)++));
+        int item =
+            pick(w->item_cumulative, WORLD_ITEMS, uniform(w, S_ROW, (uint64_t)session, 100 + (*draw)++));
         bool seen = false;
         for (int i = 0; i < n; i++)
             seen |= rows[i].item == item;
@@ -89,7 +93,8 @@ static int distinct_item(const struct world *w, int64_t session, const struct wo
     }
 }
 
-void world_session(const struct world *w, int64_t session, int64_t day_start_us, struct world_row ret[WORLD_SESSION_ROWS])
+void world_session(const struct world *w, int64_t session, int64_t day_start_us,
+                   struct world_row ret[WORLD_SESSION_ROWS])
 {
     uint64_t s = (uint64_t)session;
     int64_t user = (int64_t)(uniform(w, S_SESSION, s, 0) * WORLD_USERS);
@@ -107,8 +112,8 @@ void world_session(const struct world *w, int64_t session, int64_t day_start_us,
         double price = round(exp(w->item_log_price[item]) * jitter * 100) / 100;
         double z = (log(price) - mean_log_price) / sd_log_price;
         int category = w->item_category[item];
-        double relevance = -1.2 + w->item_effect[item] + w->interaction[segment][category] + device_slope[device] * tanh(z) +
-                           w->country_effect[country] + sine + user_effect;
+        double relevance = -1.2 + w->item_effect[item] + w->interaction[segment][category] +
+                           device_slope[device] * tanh(z) + w->country_effect[country] + sine + user_effect;
         double probability = 1 / (1 + exp(-relevance)) / (1 + 0.15 * i);
         ret[i] = (struct world_row){
             .session = session,

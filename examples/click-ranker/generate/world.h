@@ -44,4 +44,5 @@ struct world_row {
     double probability; /* of this row's click, not written */
 };
 /* The ten rows of session `session` within the day that starts at day_start_us. Items are distinct. */
-void world_session(const struct world *w, int64_t session, int64_t day_start_us, struct world_row ret[WORLD_SESSION_ROWS]);
+void world_session(const struct world *w, int64_t session, int64_t day_start_us,
+                   struct world_row ret[WORLD_SESSION_ROWS]);

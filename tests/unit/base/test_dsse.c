@@ -1,9 +1,9 @@
 /* Signed envelopes: sealing, opening, and every way in which one must not open. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -19,7 +19,8 @@ struct pair {
 static char *to_pem(EVP_PKEY *key, bool private_key)
 {
     BIO *bio = BIO_new(BIO_s_mem());
-    int ok = private_key ? PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) : PEM_write_bio_PUBKEY(bio, key);
+    int ok = private_key ? PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL)
+                         : PEM_write_bio_PUBKEY(bio, key);
     assert_int_equal(ok, 1);
     char *data;
     long len = BIO_get_mem_data(bio, &data);
@@ -42,7 +43,8 @@ static void pair_release(struct pair *p)
     free(p->public_pem);
 }
 
-static int open_envelope(const struct buf *envelope, const char *public_pem, bool *ret_signed, struct buf *payload, struct err *err)
+static int open_envelope(const struct buf *envelope, const char *public_pem, bool *ret_signed,
+                         struct buf *payload, struct err *err)
 {
     return dsse_open(buf_str(envelope), envelope->len, public_pem, ret_signed, payload, err);
 }
@@ -73,7 +75,8 @@ static void check_round_trip(struct pair keys, struct pair others)
 static void ed25519_signs_and_notices(void **state)
 {
     (void)state;
-    struct pair a = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")), b = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
+    struct pair a = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")),
+                b = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
     check_round_trip(a, b);
     pair_release(&a);
     pair_release(&b);
@@ -82,7 +85,8 @@ static void ed25519_signs_and_notices(void **state)
 static void p256_signs_and_notices(void **state)
 {
     (void)state;
-    struct pair a = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256")), b = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+    struct pair a = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256")),
+                b = make_pair(EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
     check_round_trip(a, b);
     pair_release(&a);
     pair_release(&b);

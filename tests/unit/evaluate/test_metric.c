@@ -1,9 +1,9 @@
 /* Metrics against brute force and values worked out by hand. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <math.h>
 #include <stdlib.h>
@@ -59,7 +59,8 @@ static void auc_equals_brute_force_with_ties_weights_and_signs(void **state)
         }
         score[0] = -0.0f;
         auc_sort(score, N, order);
-        near_to(auc_of_order(order, score, label, weight, NULL, N), brute_auc(score, label, weight, N), 1e-12);
+        near_to(auc_of_order(order, score, label, weight, NULL, N), brute_auc(score, label, weight, N),
+                1e-12);
     }
 }
 
@@ -88,7 +89,8 @@ static void ndcg_by_hand(void **state)
     near_to(ndcg_at(score, label, 4, 1, order), 0, 1e-12);
     /* All tied: every place holds half a click. */
     float tied[] = {1, 1, 1, 1};
-    near_to(ndcg_at(tied, label, 4, 4, order), 0.5 * (1 + 1 / log2(3) + 0.5 + 1 / log2(5)) / (1 + 1 / log2(3)), 1e-12);
+    near_to(ndcg_at(tied, label, 4, 4, order),
+            0.5 * (1 + 1 / log2(3) + 0.5 + 1 / log2(5)) / (1 + 1 / log2(3)), 1e-12);
     float none[] = {0, 0, 0, 0};
     assert_true(isnan(ndcg_at(score, none, 4, 4, order)));
 }
@@ -114,7 +116,11 @@ static void row_metrics_by_hand(void **state)
         const char *name;
         double expected;
     } cases[] = {
-        {"logloss", (-log(0.9) - log(0.8) - 2 * log(0.4)) / 4}, {"brier", (0.01 + 0.04 + 2 * 0.36) / 4}, {"accuracy", 0.5}, {"mae", (0.1 + 0.2 + 2 * 0.6) / 4}, {"rmse", 0.43874821936960611},
+        {"logloss", (-log(0.9) - log(0.8) - 2 * log(0.4)) / 4},
+        {"brier", (0.01 + 0.04 + 2 * 0.36) / 4},
+        {"accuracy", 0.5},
+        {"mae", (0.1 + 0.2 + 2 * 0.6) / 4},
+        {"rmse", 0.43874821936960611},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct metric_name name;
@@ -207,7 +213,8 @@ static void bootstrap_does_not_depend_on_threads(void **state)
     for (int i = 0; i < 2 * SAMPLES; i++)
         assert_true(one[i] == five[i]);
     double value = metric_value(m[0], NULL, NULL);
-    assert_true(bootstrap_quantile(one, SAMPLES, 2, 0.025) < value && value < bootstrap_quantile(one, SAMPLES, 2, 0.975));
+    assert_true(bootstrap_quantile(one, SAMPLES, 2, 0.025) < value &&
+                value < bootstrap_quantile(one, SAMPLES, 2, 0.975));
     bootstrap_run(&(struct bootstrap){SAMPLES, 4, 1}, &rows, (const struct metric *const *)m, 2, five);
     assert_true(one[0] != five[0]); /* another seed, other samples */
     metric_free(m[0]);

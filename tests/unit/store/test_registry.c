@@ -1,9 +1,9 @@
 /* The registry on a file:// store: numbering under racing writers, alias chains, what a repeated register may do. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -66,7 +66,8 @@ static int64_t add(struct store *s, int model, bool *ret_created)
     char a[DIGEST_HEX], b[DIGEST_HEX];
     int64_t version;
     struct err err = ERR_INIT;
-    if (registry_add_version(s, "ranker", digest_of(model, a), digest_of(model + 1000, b), NULL, &version, ret_created, &err) < 0)
+    if (registry_add_version(s, "ranker", digest_of(model, a), digest_of(model + 1000, b), NULL, &version,
+                             ret_created, &err) < 0)
         fail_msg("%s", err.msg);
     return version;
 }
@@ -135,7 +136,11 @@ static void racing_writers_leave_no_gap_and_no_duplicate(void **state)
 }
 
 static const struct registry_change person = {.who = "someone", .why = "test", .at_ms = 1, .expect_from = -1};
-static const struct registry_change machine = {.who = "run r", .why = "registered", .at_ms = 1, .expect_from = -1, .automatic = true};
+static const struct registry_change machine = {.who = "run r",
+                                               .why = "registered",
+                                               .at_ms = 1,
+                                               .expect_from = -1,
+                                               .automatic = true};
 
 static int64_t target(struct store *s, const char *alias)
 {
@@ -146,7 +151,8 @@ static int64_t target(struct store *s, const char *alias)
     return version;
 }
 
-static void set_alias(struct store *s, const char *alias, int64_t version, const struct registry_change *change)
+static void set_alias(struct store *s, const char *alias, int64_t version,
+                      const struct registry_change *change)
 {
     struct err err = ERR_INIT;
     if (registry_set_alias(s, "ranker", alias, version, change, &err) < 0)
@@ -181,7 +187,9 @@ static void aliases_move_and_remember(void **state)
     _cleanup_free_ char *pointer = NULL;
     size_t len;
     err_clear(&err);
-    assert_int_equal(store_get(f->store, "models/ranker/aliases/production.json", 4096, &pointer, &len, NULL, &err), 0);
+    assert_int_equal(store_get(f->store, "models/ranker/aliases/production.json", 4096, &pointer, &len, NULL,
+                               &err),
+                     0);
     assert_non_null(strstr(pointer, "\"version\":3"));
 }
 
@@ -194,8 +202,11 @@ static void a_tampered_chain_is_named(void **state)
     set_alias(f->store, "production", 1, &person);
     set_alias(f->store, "production", 2, &person);
     struct err err = ERR_INIT;
-    const char *forged = "{\"at\":\"1970-01-01T00:00:00Z\",\"from\":0,\"previous\":\"\",\"seq\":1,\"to\":2,\"who\":\"x\",\"why\":\"\"}";
-    assert_int_equal(store_put(f->store, "models/ranker/aliases/production/1.json", forged, strlen(forged), STORE_ALWAYS, NULL, NULL, &err), 0);
+    const char *forged =
+        "{\"at\":\"1970-01-01T00:00:00Z\",\"from\":0,\"previous\":\"\",\"seq\":1,\"to\":2,\"who\":\"x\",\"why\":\"\"}";
+    assert_int_equal(store_put(f->store, "models/ranker/aliases/production/1.json", forged, strlen(forged),
+                               STORE_ALWAYS, NULL, NULL, &err),
+                     0);
     int64_t version;
     assert_int_equal(registry_get_alias(f->store, "ranker", "production", &version, NULL, &err), -1);
     assert_string_equal(err.reason, "alias-chain");
@@ -219,7 +230,7 @@ static void a_repeated_register_never_undoes_a_person(void **state)
     (void)add(f->store, 2, &created);
     assert_true(set_once(f->store, 1));
     assert_false(set_once(f->store, 1));
-    assert_true(set_once(f->store, 2)); /* a machine's move is no person's */
+    assert_true(set_once(f->store, 2));  /* a machine's move is no person's */
     assert_false(set_once(f->store, 1)); /* never back to an older one */
     set_alias(f->store, "candidate", 1, &person);
     assert_false(set_once(f->store, 2));
@@ -254,13 +265,16 @@ static void register_payload(struct fixture *f, char ret_model[static DIGEST_HEX
         assert_int_equal(fs_write_atomic(file, kinds[i], strlen(kinds[i]), &err), 0);
         assert_int_equal(artifact_describe(dir, kinds[i], NULL, NULL, NULL, &a, &err), 0);
         memcpy(digests[i], a->digest, DIGEST_HEX);
-        prefix = i == 0 ? registry_payload_prefix("ranker", a->digest) : registry_evaluation_prefix("ranker", a->digest);
+        prefix = i == 0 ? registry_payload_prefix("ranker", a->digest)
+                        : registry_evaluation_prefix("ranker", a->digest);
         assert_int_equal(artifact_publish(f->store, prefix, dir, a, &err), 0);
         dir = xfree(dir);
     }
     bool created;
     int64_t version;
-    assert_int_equal(registry_add_version(f->store, "ranker", digests[0], digests[1], NULL, &version, &created, &err), 0);
+    assert_int_equal(registry_add_version(f->store, "ranker", digests[0], digests[1], NULL, &version,
+                                          &created, &err),
+                     0);
     memcpy(ret_model, digests[0], DIGEST_HEX);
 }
 
