@@ -40,6 +40,7 @@ void judge_release(struct judge *j);
 struct stats *judge_window_stats(const struct judge *j);
 
 void judge_rows(struct judge *j); /* row rules over the window, null shares of the newest */
+int judge_show_rows(struct judge *j, struct err *err);  /* the first rows that break a rule in SQL, as JSON */
 int judge_aggregates(struct judge *j, struct err *err); /* on the newest partition */
 int judge_unique(struct judge *j, struct err *err);     /* over the window */
 int judge_references(struct judge *j, struct err *err);

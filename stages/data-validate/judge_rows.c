@@ -6,6 +6,8 @@
 #include "common/base/json.h"
 #include "stages/data-validate/judge.h"
 
+enum { ROWS_WHOLE = 10, ROW_TEXT = 600 };
+
 cJSON *judge_sample(const struct part *p, int64_t row, const char *value)
 {
     cJSON *o = json_object();
@@ -153,6 +155,55 @@ void judge_rows(struct judge *j)
             cJSON_Delete(samples);
     }
     judge_null_shares(j);
+}
+
+static const struct part *part_by_key(const struct judge *j, const char *key)
+{
+    for (size_t i = 0; i < j->d->n_parts; i++) {
+        if (j->d->parts[i].in_window && strcmp(j->d->parts[i].file->key, key) == 0)
+            return &j->d->parts[i];
+    }
+    return NULL;
+}
+
+/* A rule in SQL may look at any column, so its first rows are shown whole. */
+static int show_row(struct judge *j, cJSON *sample, struct err *err)
+{
+    const cJSON *file = cJSON_GetObjectItemCaseSensitive(sample, "file"),
+                *row = cJSON_GetObjectItemCaseSensitive(sample, "row");
+    const struct part *p = part_by_key(j, file->valuestring);
+    if (!p)
+        return 0;
+    _cleanup_free_ char *path = table_quote_string(p->path);
+    _cleanup_free_ char *text = NULL;
+    if (table_query_string(
+            j->d->tables[0], &text, err,
+            "SELECT CAST(to_json(r) AS VARCHAR) FROM (SELECT * EXCLUDE (file_row_number) FROM read_parquet(%s, "
+            "hive_partitioning = false, file_row_number = true) WHERE file_row_number = %" PRId64 ") AS r",
+            path, (int64_t)row->valuedouble - 1) < 0)
+        return -1;
+    size_t n = strlen(text);
+    if (n > ROW_TEXT) {
+        n = ROW_TEXT;
+        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+            n--;
+        text[n] = '\0';
+    }
+    json_add_string(sample, "value", text);
+    return 0;
+}
+
+int judge_show_rows(struct judge *j, struct err *err)
+{
+    for (size_t i = 0; i < j->findings.n; i++) {
+        const struct finding *f = &j->findings.items[i];
+        cJSON *sample = f->kind == FINDING_CHECK && f->samples ? f->samples->child : NULL;
+        for (int n = 0; sample && n < ROWS_WHOLE; n++, sample = sample->next) {
+            if (show_row(j, sample, err) < 0)
+                return err_wrap(err, "check %s", f->column);
+        }
+    }
+    return 0;
 }
 
 int judge_aggregates(struct judge *j, struct err *err)

@@ -125,8 +125,9 @@ static void set_values(const struct judge *j, int64_t newest_ms, bool known)
 static int judge_all(struct judge *j, struct err *err)
 {
     judge_rows(j);
-    if (judge_aggregates(j, err) < 0 || judge_unique(j, err) < 0 || judge_references(j, err) < 0 ||
-        judge_baselines(j, err) < 0 || judge_leakage(j, err) < 0 || judge_serving(j, err) < 0)
+    if (judge_show_rows(j, err) < 0 || judge_aggregates(j, err) < 0 || judge_unique(j, err) < 0 ||
+        judge_references(j, err) < 0 || judge_baselines(j, err) < 0 || judge_leakage(j, err) < 0 ||
+        judge_serving(j, err) < 0)
         return -1;
     return 0;
 }

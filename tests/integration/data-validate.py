@@ -205,7 +205,10 @@ def test_rows():
     refused("too many nulls", run(config(source("rows", change=newest(lambda t: [{**r, "price": None if i % 4 == 0 else r["price"]} for i, r in enumerate(t)])))), 65, "price", "null", "0.1",
             "100 of 400")
     check = [{"name": "cheap", "sql": "price < 100", "maxViolations": 3}]
-    refused("a row check", run(config(source("rows", change=newest(put(5, price=999))), checks=check)), 65, "check cheap", "maxViolations 3", "price < 100")
+    refused_row = run(config(source("rows", change=newest(put(5, price=999))), checks=check))
+    refused("a row check", refused_row, 65, "check cheap", "maxViolations 3", "price < 100")
+    shown = json.loads((refused_row.out / "report" / "violations.json").read_text())["findings"][0]["rows"]
+    CASES.check("its rows are shown whole", all(json.loads(r["value"])["price"] >= 100 for r in shown[:10]), str(shown[:2]))
     passes("nulls pass a row check, and so many violations are allowed", run(config(source("rows", change=lambda d, t: put(5, price=None)([{**r, "price": 1} for r in t])), checks=check)))
     refused("an aggregate check", run(config(source("rows"), checks=[{"name": "many", "aggregate": "count(distinct id)", "min": 1000}])), 65, "check many", "min 1000", "400")
     refused("a repeated key", run(config(source("rows", change=lambda d, t: t + t[:2] if d == 3 else t), unique=[["id", "kind"]])), 65, "unique", "id, kind", "2 keys", "3000")
