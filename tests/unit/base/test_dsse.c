@@ -1,9 +1,10 @@
 /* Signed envelopes: sealing, opening, and every way in which one must not open. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>

@@ -1,9 +1,10 @@
 /* The gate's rules on synthetic scores: who passes, who does not, and why. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <math.h>
 #include <string.h>

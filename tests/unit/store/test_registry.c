@@ -1,9 +1,10 @@
 /* The registry on a file:// store: numbering under racing writers, alias chains, what a repeated register may do. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <stdio.h>
 #include <string.h>
