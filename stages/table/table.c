@@ -10,16 +10,12 @@
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
-#include "common/base/json.h"
-#include "common/base/limits.h"
 #include "stages/table/hashsql.h"
 #include "stages/table/table-internal.h"
 
 enum {
-    STATEMENT_MAX = 4 * 1024 * 1024,
     DEFAULT_DEADLINE_MS = 600 * 1000,
     WATCH_MS = 200,
-    FUNCTIONS_MAX = 20000,
 };
 
 enum interrupt { INTERRUPT_NONE, INTERRUPT_DEADLINE, INTERRUPT_STOP };
@@ -33,7 +29,7 @@ struct table {
     bool locked;
     bool (*stop)(void *ctx);
     void *stop_ctx;
-    struct map *volatile_functions, *aggregates;
+    struct table_functions functions;
     /* The watchdog. */
     pthread_t watchdog;
     bool watching;
@@ -89,7 +85,7 @@ static void *watch(void *arg)
     return NULL;
 }
 
-static void watch_begin(struct table *t)
+void table_watch_begin(struct table *t)
 {
     (void)pthread_mutex_lock(&t->mutex);
     atomic_store(&t->interrupted, INTERRUPT_NONE);
@@ -99,7 +95,7 @@ static void watch_begin(struct table *t)
     (void)pthread_mutex_unlock(&t->mutex);
 }
 
-static void watch_end(struct table *t)
+void table_watch_end(struct table *t)
 {
     (void)pthread_mutex_lock(&t->mutex);
     t->running = false;
@@ -126,7 +122,7 @@ static void tidy_message(const char *message, char *ret, size_t size)
     ret[used] = '\0';
 }
 
-static int fail(struct table *t, duckdb_error_type type, const char *message, struct err *err)
+int table_fail(struct table *t, duckdb_error_type type, const char *message, struct err *err)
 {
     switch (atomic_load(&t->interrupted)) {
     case INTERRUPT_STOP:
@@ -161,12 +157,12 @@ static int fail(struct table *t, duckdb_error_type type, const char *message, st
 static int run(struct table *t, const char *sql, struct err *err)
 {
     duckdb_result result;
-    watch_begin(t);
+    table_watch_begin(t);
     duckdb_state state = duckdb_query(t->connection, sql, &result);
-    watch_end(t);
+    table_watch_end(t);
     int r = state == DuckDBSuccess
                 ? 0
-                : fail(t, duckdb_result_error_type(&result), duckdb_result_error(&result), err);
+                : table_fail(t, duckdb_result_error_type(&result), duckdb_result_error(&result), err);
     duckdb_destroy_result(&result);
     return r;
 }
@@ -175,7 +171,7 @@ static int format_sql(char **ret, struct err *err, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 static int format_sql(char **ret, struct err *err, const char *fmt, va_list ap)
 {
-    _cleanup_buf_ struct buf sql = BUF_INIT(STATEMENT_MAX);
+    _cleanup_buf_ struct buf sql = BUF_INIT(TABLE_STATEMENT_MAX);
     (void)buf_vaddf(&sql, fmt, ap);
     if (buf_check(&sql, "SQL statement", err) < 0)
         return -1;
@@ -211,7 +207,7 @@ static int configure(const struct table_config *c, duckdb_config config, struct 
 
 static int allow_directories(struct table *t, const struct table_config *c, struct err *err)
 {
-    _cleanup_buf_ struct buf list = BUF_INIT(STATEMENT_MAX);
+    _cleanup_buf_ struct buf list = BUF_INIT(TABLE_STATEMENT_MAX);
     _cleanup_free_ char *scratch = table_quote_string(c->scratch);
     (void)buf_addf(&list, "%s", scratch);
     for (size_t i = 0; c->readable && c->readable[i]; i++) {
@@ -285,8 +281,8 @@ struct table *table_free(struct table *t)
         duckdb_close(&t->database);
     (void)pthread_cond_destroy(&t->wake);
     (void)pthread_mutex_destroy(&t->mutex);
-    map_free(t->volatile_functions);
-    map_free(t->aggregates);
+    map_free(t->functions.unsteady);
+    map_free(t->functions.aggregates);
     free(t->scratch);
     free(t);
     return NULL;
@@ -397,395 +393,17 @@ int table_query_string(struct table *t, char **ret, struct err *err, const char 
     return r;
 }
 
-/* --- streaming ----------------------------------------------------------------------------------- */
-
-struct column_store {
-    enum column_type type;
-    double *f64;
-    int64_t *i64;
-    uint32_t *offsets;
-    char *text; /* never NULL for strings */
-    size_t text_len, text_capacity;
-    uint8_t *valid;
-    bool any_null;
-};
-
-struct batcher {
-    struct column_store *stores;
-    struct column *columns;
-    size_t n_columns, n_rows;
-    int (*each)(void *ctx, const struct column_batch *batch, struct err *err);
-    void *ctx;
-};
-
-static void batcher_init(struct batcher *b, const enum column_type *types, size_t n)
+duckdb_connection table_connection(struct table *t)
 {
-    b->n_columns = n;
-    b->stores = xcalloc(n, sizeof *b->stores);
-    b->columns = xcalloc(n, sizeof *b->columns);
-    for (size_t i = 0; i < n; i++) {
-        struct column_store *s = &b->stores[i];
-        s->type = types[i];
-        s->valid = xcalloc(TABLE_BATCH_ROWS, 1);
-        if (types[i] == COLUMN_F64)
-            s->f64 = xcalloc(TABLE_BATCH_ROWS, sizeof *s->f64);
-        else if (types[i] == COLUMN_I64)
-            s->i64 = xcalloc(TABLE_BATCH_ROWS, sizeof *s->i64);
-        else
-            s->offsets = xcalloc(TABLE_BATCH_ROWS + 1, sizeof *s->offsets);
-        s->text_capacity = 1 << 16;
-        s->text = types[i] == COLUMN_STR ? xmalloc(s->text_capacity) : NULL;
-    }
+    return t->connection;
 }
 
-static void batcher_release(struct batcher *b)
+bool table_interrupted(const struct table *t)
 {
-    for (size_t i = 0; i < b->n_columns; i++) {
-        struct column_store *s = &b->stores[i];
-        free(s->f64);
-        free(s->i64);
-        free(s->offsets);
-        free(s->valid);
-        free(s->text);
-    }
-    free(b->stores);
-    free(b->columns);
+    return atomic_load(&t->interrupted) != INTERRUPT_NONE;
 }
 
-static int batcher_flush(struct batcher *b, struct err *err)
+struct table_functions *table_functions(struct table *t)
 {
-    if (b->n_rows == 0)
-        return 0;
-    for (size_t i = 0; i < b->n_columns; i++) {
-        struct column_store *s = &b->stores[i];
-        b->columns[i] = (struct column){.name = b->columns[i].name,
-                                        .type = s->type,
-                                        .f64 = s->f64,
-                                        .i64 = s->i64,
-                                        .text = s->text,
-                                        .offsets = s->offsets,
-                                        .valid = s->any_null ? s->valid : NULL};
-    }
-    struct column_batch batch = {.columns = b->columns, .n_columns = b->n_columns, .n_rows = b->n_rows};
-    int r = b->each(b->ctx, &batch, err);
-    b->n_rows = 0;
-    for (size_t i = 0; i < b->n_columns; i++) {
-        b->stores[i].text_len = 0;
-        b->stores[i].any_null = false;
-    }
-    return r;
-}
-
-static bool row_valid(const uint64_t *mask, idx_t row)
-{
-    return !mask || (mask[row / 64] >> (row % 64)) & 1;
-}
-
-/* Room for all of them first: asking for it string by string costs more than the copies. */
-static int reserve_text(struct column_store *s, duckdb_string_t *values, const uint64_t *mask, idx_t from,
-                        size_t n, struct err *err)
-{
-    size_t need = s->text_len;
-    for (size_t i = 0; i < n; i++) {
-        if (row_valid(mask, from + i))
-            need += duckdb_string_t_length(values[from + i]);
-    }
-    if (need > UINT32_MAX)
-        return err_fail(err, ERR_INVALID, EXITCODE_DATA, "text-too-large",
-                        "%d rows hold more than 4 GiB of text in one column", TABLE_BATCH_ROWS);
-    if (need > s->text_capacity) {
-        s->text_capacity = need > s->text_capacity * 2 ? need : s->text_capacity * 2;
-        s->text = xreallocarray(s->text, s->text_capacity, 1);
-    }
-    return 0;
-}
-
-static int copy_strings(struct column_store *s, size_t at, duckdb_string_t *values, const uint64_t *mask,
-                        idx_t from, size_t n, struct err *err)
-{
-    if (reserve_text(s, values, mask, from, n, err) < 0)
-        return -1;
-    for (size_t i = 0; i < n; i++) {
-        if (row_valid(mask, from + i)) {
-            duckdb_string_t *v = &values[from + i];
-            uint32_t len = duckdb_string_t_length(*v);
-            memcpy(s->text + s->text_len, duckdb_string_t_data(v), len);
-            s->text_len += len;
-        }
-        s->offsets[at + i + 1] = (uint32_t)s->text_len;
-    }
-    return 0;
-}
-
-static int copy_column(struct column_store *s, size_t at, duckdb_vector vector, idx_t from, size_t n,
-                       struct err *err)
-{
-    const uint64_t *mask = duckdb_vector_get_validity(vector);
-    if (!mask) {
-        memset(s->valid + at, 1, n);
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            bool valid = row_valid(mask, from + i);
-            s->valid[at + i] = valid;
-            s->any_null |= !valid;
-        }
-    }
-    void *data = duckdb_vector_get_data(vector);
-    switch (s->type) {
-    case COLUMN_F64:
-        memcpy(s->f64 + at, (double *)data + from, n * sizeof(double));
-        break;
-    case COLUMN_I64:
-        memcpy(s->i64 + at, (int64_t *)data + from, n * sizeof(int64_t));
-        break;
-    case COLUMN_STR:
-        return copy_strings(s, at, data, mask, from, n, err);
-    }
-    /* What lies under a NULL is undefined; make it 0, so that no reader can depend on it. */
-    for (size_t i = 0; mask && i < n; i++) {
-        if (s->valid[at + i])
-            continue;
-        if (s->type == COLUMN_F64)
-            s->f64[at + i] = 0;
-        else
-            s->i64[at + i] = 0;
-    }
-    return 0;
-}
-
-static int batcher_add(struct batcher *b, duckdb_data_chunk chunk, struct err *err)
-{
-    idx_t rows = duckdb_data_chunk_get_size(chunk);
-    for (idx_t from = 0; from < rows;) {
-        size_t n = TABLE_BATCH_ROWS - b->n_rows;
-        if (n > rows - from)
-            n = rows - from;
-        for (size_t c = 0; c < b->n_columns; c++) {
-            if (copy_column(&b->stores[c], b->n_rows, duckdb_data_chunk_get_vector(chunk, c), from, n, err) <
-                0)
-                return -1;
-        }
-        b->n_rows += n;
-        from += n;
-        if (b->n_rows == TABLE_BATCH_ROWS && batcher_flush(b, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int drain(struct table *t, duckdb_result *result, struct batcher *b, struct err *err)
-{
-    for (;;) {
-        duckdb_data_chunk chunk = duckdb_fetch_chunk(*result);
-        if (!chunk) {
-            const char *message = duckdb_result_error(result);
-            if (message && *message)
-                return fail(t, duckdb_result_error_type(result), message, err);
-            if (atomic_load(&t->interrupted) != INTERRUPT_NONE)
-                return fail(t, DUCKDB_ERROR_INTERRUPT, "interrupted", err);
-            return batcher_flush(b, err);
-        }
-        int r = batcher_add(b, chunk, err);
-        duckdb_destroy_data_chunk(&chunk);
-        if (r < 0)
-            return r;
-    }
-}
-
-/* The statement's columns are renamed and cast; a projection keeps the order of its ordered input. */
-static int cast_statement(const char *sql, const enum column_type *types, size_t n, char **ret,
-                          struct err *err)
-{
-    static const char *const names[] =
-        {[COLUMN_F64] = "DOUBLE", [COLUMN_I64] = "BIGINT", [COLUMN_STR] = "VARCHAR"};
-    _cleanup_buf_ struct buf text = BUF_INIT(STATEMENT_MAX);
-    (void)buf_adds(&text, "SELECT ");
-    for (size_t i = 0; i < n; i++)
-        (void)buf_addf(&text, "%sCAST(c%zu AS %s)", i ? ", " : "", i, names[types[i]]);
-    (void)buf_addf(&text, " FROM (%s\n) AS q(", sql);
-    for (size_t i = 0; i < n; i++)
-        (void)buf_addf(&text, "%sc%zu", i ? ", " : "", i);
-    (void)buf_addc(&text, ')');
-    if (buf_check(&text, "SQL statement", err) < 0)
-        return -1;
-    *ret = buf_take(&text);
-    return 0;
-}
-
-static int execute_streaming(struct table *t, duckdb_prepared_statement statement, duckdb_result *ret,
-                             struct err *err)
-{
-    duckdb_pending_result pending = NULL;
-    if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess) {
-        int r = fail(t, DUCKDB_ERROR_INVALID, duckdb_pending_error(pending), err);
-        duckdb_destroy_pending(&pending);
-        return r;
-    }
-    duckdb_state state = duckdb_execute_pending(pending, ret);
-    duckdb_destroy_pending(&pending);
-    if (state == DuckDBSuccess)
-        return 0;
-    int r = fail(t, duckdb_result_error_type(ret), duckdb_result_error(ret), err);
-    duckdb_destroy_result(ret);
-    return r;
-}
-
-int table_stream(struct table *t, const char *sql, const enum column_type *types, size_t n_columns,
-                 int (*each)(void *ctx, const struct column_batch *batch, struct err *err), void *ctx,
-                 struct err *err)
-{
-    _cleanup_free_ char *text = NULL;
-    if (cast_statement(sql, types, n_columns, &text, err) < 0)
-        return -1;
-    duckdb_prepared_statement statement = NULL;
-    if (duckdb_prepare(t->connection, text, &statement) != DuckDBSuccess) {
-        int r = fail(t, DUCKDB_ERROR_INVALID, duckdb_prepare_error(statement), err);
-        duckdb_destroy_prepare(&statement);
-        return r;
-    }
-    struct batcher b = {.each = each, .ctx = ctx};
-    batcher_init(&b, types, n_columns);
-    duckdb_result result;
-    watch_begin(t);
-    int r = execute_streaming(t, statement, &result, err);
-    if (r == 0) {
-        r = drain(t, &result, &b, err);
-        duckdb_destroy_result(&result);
-    }
-    watch_end(t);
-    duckdb_destroy_prepare(&statement);
-    batcher_release(&b);
-    return r;
-}
-
-/* --- helpers ------------------------------------------------------------------------------------- */
-
-static char *quote(const char *text, char mark)
-{
-    size_t n = strlen(text), marks = 0;
-    for (size_t i = 0; i < n; i++)
-        marks += text[i] == mark;
-    char *out = xmalloc(n + marks + 3), *p = out;
-    *p++ = mark;
-    for (size_t i = 0; i < n; i++) {
-        if (text[i] == mark)
-            *p++ = mark;
-        *p++ = text[i];
-    }
-    *p++ = mark;
-    *p = '\0';
-    return out;
-}
-
-char *table_quote_ident(const char *name)
-{
-    return quote(name, '"');
-}
-
-char *table_quote_string(const char *text)
-{
-    return quote(text, '\'');
-}
-
-int table_query_bound(struct table *t, const char *sql, const char *text, char **ret, struct err *err)
-{
-    duckdb_prepared_statement statement = NULL;
-    duckdb_result result;
-    int r = -1;
-    watch_begin(t);
-    if (duckdb_prepare(t->connection, sql, &statement) != DuckDBSuccess) {
-        r = fail(t, DUCKDB_ERROR_INVALID, duckdb_prepare_error(statement), err);
-    } else if (duckdb_bind_varchar(statement, 1, text) != DuckDBSuccess) {
-        r = err_set(err, ERR_INVALID, "not valid UTF-8 text: %.100s", text);
-    } else if (duckdb_execute_prepared(statement, &result) != DuckDBSuccess) {
-        r = fail(t, duckdb_result_error_type(&result), duckdb_result_error(&result), err);
-        duckdb_destroy_result(&result);
-    } else {
-        duckdb_data_chunk chunk = duckdb_fetch_chunk(result);
-        if (chunk && duckdb_data_chunk_get_size(chunk) == 1) {
-            duckdb_string_t *v = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-            *ret = xstrndup(duckdb_string_t_data(v), duckdb_string_t_length(*v));
-            r = 0;
-        } else {
-            r = err_set(err, ERR_INVALID, "a query gave no row where one was expected");
-        }
-        if (chunk)
-            duckdb_destroy_data_chunk(&chunk);
-        duckdb_destroy_result(&result);
-    }
-    watch_end(t);
-    duckdb_destroy_prepare(&statement);
-    return r;
-}
-
-struct function_sets {
-    struct map *volatile_functions, *aggregates;
-};
-
-static int add_function(void *ctx, const struct column_batch *batch, struct err *err)
-{
-    struct function_sets *sets = ctx;
-    for (size_t i = 0; i < batch->n_rows; i++) {
-        const struct column *name = &batch->columns[0];
-        char text[128];
-        (void)snprintf(text, sizeof text, "%.*s", (int)(name->offsets[i + 1] - name->offsets[i]),
-                       name->text + name->offsets[i]);
-        struct map *m = batch->columns[1].i64[i] ? sets->aggregates : sets->volatile_functions;
-        if (map_set(m, text, NULL) < 0)
-            return err_set(err, ERR_TERMINAL, "more than %d functions", FUNCTIONS_MAX);
-    }
-    return 0;
-}
-
-int table_function_sets(struct table *t, struct map **ret_volatile, struct map **ret_aggregates,
-                        struct err *err)
-{
-    if (!t->aggregates) {
-        _cleanup_map_ struct map *vol = map_new(FUNCTIONS_MAX, NULL);
-        _cleanup_map_ struct map *agg = map_new(FUNCTIONS_MAX, NULL);
-        struct function_sets sets = {vol, agg};
-        static const enum column_type types[] = {COLUMN_STR, COLUMN_I64};
-        /* Macros have no stability of their own: those built on the clock or the session are named. */
-        if (table_stream(
-                t,
-                "SELECT DISTINCT function_name, function_type = 'aggregate' FROM duckdb_functions() "
-                "WHERE function_type = 'aggregate' OR stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY') "
-                "OR (function_type = 'macro' AND regexp_matches(macro_definition, 'current_|random|uuid|now\\('))",
-                types, ARRAY_SIZE(types), add_function, &sets, err) < 0)
-            return -1;
-        t->volatile_functions = steal_ptr(vol);
-        t->aggregates = steal_ptr(agg);
-    }
-    *ret_volatile = t->volatile_functions;
-    *ret_aggregates = t->aggregates;
-    return 0;
-}
-
-static int add_described(void *ctx, const struct column_batch *batch, struct err *err)
-{
-    (void)err;
-    cJSON *out = ctx;
-    for (size_t i = 0; i < batch->n_rows; i++) {
-        cJSON *item = json_object();
-        static const char *const keys[] = {"name", "type"};
-        for (size_t k = 0; k < 2; k++) {
-            const struct column *c = &batch->columns[k];
-            _cleanup_free_ char *text = xstrndup(c->text + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
-            json_add_string(item, keys[k], text);
-        }
-        json_append(out, item);
-    }
-    return 0;
-}
-
-int table_describe(struct table *t, const char *relation, cJSON **ret, struct err *err)
-{
-    _cleanup_json_ cJSON *out = json_array();
-    _cleanup_free_ char *sql =
-        xasprintf("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM %s)", relation);
-    static const enum column_type types[] = {COLUMN_STR, COLUMN_STR};
-    if (table_stream(t, sql, types, ARRAY_SIZE(types), add_described, out, err) < 0)
-        return -1;
-    *ret = steal_ptr(out);
-    return 0;
+    return &t->functions;
 }
