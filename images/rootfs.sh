@@ -92,9 +92,7 @@ add_system() {
     done
     mkdir -p "$root/etc/ssl/certs" "$root/proc" "$root/dev" "$root/sys" "$root/var"
     install -d -m 1777 "$root/tmp"
-    install -d -m 0755 "$root/home" "$root/home/nonroot"
-    chown 65532:65532 "$root/home/nonroot"
-    printf '%s\n' 'root:x:0:0:root:/root:/usr/sbin/nologin' 'nonroot:x:65532:65532:nonroot:/home/nonroot:/usr/sbin/nologin' >"$root/etc/passwd"
+    printf '%s\n' 'root:x:0:0:root:/nonexistent:/usr/sbin/nologin' 'nonroot:x:65532:65532:nonroot:/nonexistent:/usr/sbin/nologin' >"$root/etc/passwd"
     printf '%s\n' 'root:x:0:' 'nonroot:x:65532:' >"$root/etc/group"
     echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
     # Debian's own set, without what this machine trusts besides

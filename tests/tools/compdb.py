@@ -14,7 +14,7 @@ entries = []
 for line in commands.splitlines():
     match = re.search(r"\s-c (\S+\.(?:c|cc)) -o \S+$", line)
     if match:
-        entries.append({"directory": root, "file": match.group(1), "command": line.strip()})
+        entries.append({"directory": root, "file": match.group(1), "command": line.strip().replace(" -MMD -MP", "")})
 entries.sort(key=lambda entry: entry["file"])
 with open("compile_commands.json", "w", encoding="utf-8") as out:
     json.dump(entries, out, indent=1)

@@ -293,7 +293,9 @@ static int stop_work(struct collective_options *o)
     struct collective *c = NULL;
     if (o->rank == 1)
         return 0;
-    int64_t begin = handshake_now_ms(), stop_at = begin + stop_after;
+    static int64_t stop_at; /* outlives the call: the options keep a pointer to it */
+    int64_t begin = handshake_now_ms();
+    stop_at = begin + stop_after;
     o->start_timeout_ms = 20000;
     o->stopping = stopping;
     o->stopping_ctx = &stop_at;
