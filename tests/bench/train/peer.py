@@ -188,6 +188,8 @@ for n in range(total):
     if (n + 1) % every == 0 or n + 1 == total:
         points.append({"step": n + 1, "logloss": validate(), "seconds": time.monotonic() - start})
 if rank == 0:
-    json.dump({"points": points, "samples_per_second": rows * config["epochs"] / step_seconds, "seconds": time.monotonic() - start,
-               "parameters": sum(p.numel() for p in net.parameters())}, open(out, "w"))
-dist.destroy_process_group()
+    result = {"points": points, "samples_per_second": rows * config["epochs"] / step_seconds, "seconds": time.monotonic() - start,
+              "parameters": sum(p.numel() for p in net.parameters())}
+    Path(out).write_text(json.dumps(result))
+dist.barrier()
+os._exit(0)  # Gloo's threads sometimes abort the process while PyTorch tears them down; everything is written
