@@ -192,24 +192,10 @@ static void check_feature(const struct decoder *d, size_t step, const cJSON *fea
                              to->valuedouble - from->valuedouble + 1);
 }
 
-static void check_derive(const struct decoder *d, size_t step, const cJSON *derive)
-{
-    size_t k = 0;
-    for (const cJSON *column = derive ? derive->child : NULL; column; column = column->next, k++) {
-        char path[96];
-        (void)snprintf(path, sizeof path, "featurize.derive[%zu].pointInTime", k);
-        if (field(column, "pointInTime"))
-            decoder_step_finding(d, step, path, field(column, "pointInTime"), false,
-                                 "windows over earlier rows are not available in this version: compute them "
-                                 "before the snapshot and bring them as columns");
-    }
-}
-
 void validate_featurize(struct decoder *d, size_t step)
 {
     const cJSON *body = d->p->steps[step].body, *features = field(body, "features");
     check_split(d, step, body);
-    check_derive(d, step, field(body, "derive"));
     size_t k = 0;
     for (const cJSON *f = features->child; f; f = f->next, k++)
         check_feature(d, step, features, f, k);
