@@ -57,6 +57,8 @@ DIR_table := stages/table
 DIR_report := stages/report
 DIR_model := stages/model
 DIR_collective := stages/collective
+DIR_kube := operator/kube
+DIR_controller := operator/controller
 DIR_cli := operator/cli
 DIR_artifact := stages/artifact
 DIR_data-validate := stages/data-validate
@@ -65,7 +67,7 @@ DIR_train-ddp := stages/train-ddp
 DIR_evaluate := stages/evaluate
 DIR_register := stages/register
 
-LAYERS := base http store pipeline runtime tensor table report model collective
+LAYERS := base http store pipeline kube controller runtime tensor table report model collective
 STAGES := data-validate featurize train-ddp evaluate register
 PROGRAMS := artifact $(STAGES)
 ALL_DIRS := $(LAYERS) cli $(PROGRAMS)
@@ -75,13 +77,15 @@ NEEDS_base := base
 NEEDS_http := http base
 NEEDS_store := store http base
 NEEDS_pipeline := pipeline base
+NEEDS_kube := kube http base
+NEEDS_controller := controller kube pipeline http base
 NEEDS_runtime := runtime store http base
 NEEDS_tensor := tensor base
 NEEDS_table := table tensor runtime store http base
 NEEDS_report := report base
 NEEDS_model := model tensor base
 NEEDS_collective := collective base
-NEEDS_cli := cli pipeline store http base
+NEEDS_cli := cli kube pipeline store http base
 NEEDS_artifact := artifact runtime store http base
 NEEDS_data-validate := data-validate report table tensor runtime store http base
 NEEDS_featurize := featurize table tensor runtime store http base
@@ -142,6 +146,7 @@ $(BUILD)/bin/$(2): $(BUILD)/obj/$$(DIR_$(1))/main.c.o $$(call libs_of,$(1))
 endif
 endef
 $(eval $(call PROGRAM_RULE,cli,trainyard))
+$(eval $(call PROGRAM_RULE,controller,trainyard-operator))
 $(foreach p,$(PROGRAMS),$(eval $(call PROGRAM_RULE,$(p),$(p))))
 
 # Generators of the examples' data: examples/<name>/generate/*.c → build/bin/<name>-generate
