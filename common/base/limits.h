@@ -41,6 +41,6 @@ enum {
     LIMIT_FINDINGS = 200,                              /* findings of one `trainyard lint` */
     LIMIT_RUN_RECORD_BYTES = 4 * 1024 * 1024,          /* a local run's run.json */
     LIMIT_KNOWN_STORES = 50,                           /* remembered on this machine */
-    LIMIT_METRIC_SERIES = 2000,                        /* label combinations of one metric; more fall together */
-    LIMIT_KUBE_OBJECT_BYTES = 8 * 1024 * 1024,         /* one object in an answer of the API server */
+    LIMIT_METRIC_SERIES = 2000,                /* label combinations of one metric; more fall together */
+    LIMIT_KUBE_OBJECT_BYTES = 8 * 1024 * 1024, /* one object in an answer of the API server */
 };
