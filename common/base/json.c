@@ -56,6 +56,21 @@ static void format_field(const struct json_path *path, const char *key, char ret
     json_path_format(&field, ret);
 }
 
+int json_fail(const struct json_path *path, const char *key, int exit_code, const char *reason,
+              struct err *err, const char *fmt, ...)
+{
+    char where[JSON_PATH_MAX], text[1024];
+    if (key)
+        format_field(path, key, where);
+    else
+        json_path_format(path, where);
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return err_fail(err, ERR_INVALID, exit_code, reason, "%s: %s", where, text);
+}
+
 /* --- parsing --------------------------------------------------------------------------------------- */
 
 int json_parse(const char *text, size_t len, size_t max, cJSON **ret, struct err *err)
@@ -283,6 +298,19 @@ int json_get_array_or(const cJSON *o, const struct json_path *path, const char *
     if (v)
         return to_array(v, path, key, ret, err);
     *ret = NULL;
+    return 0;
+}
+
+int json_get_int_in(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback,
+                    int64_t min, int64_t max, int64_t *ret, struct err *err)
+{
+    int64_t v;
+    if (json_get_int_or(o, path, key, fallback, &v, err) < 0)
+        return -1;
+    if (v < min || v > max)
+        return json_bad_config(path, key, err, "expected %lld to %lld, found %lld", (long long)min,
+                               (long long)max, (long long)v);
+    *ret = v;
     return 0;
 }
 

@@ -68,6 +68,15 @@ int json_get_object_or(const cJSON *o, const struct json_path *path, const char 
 int json_get_array_or(const cJSON *o, const struct json_path *path, const char *key, const cJSON **ret,
                       struct err *err);
 
+/* Fails with ERR_INVALID and "path.key: text"; key NULL: the path itself. */
+int json_fail(const struct json_path *path, const char *key, int exit_code, const char *reason,
+              struct err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+/* The same for a stage's config: exit 78, reason config. */
+#define json_bad_config(path, key, err, ...) json_fail(path, key, EXITCODE_CONFIG, "config", err, __VA_ARGS__)
+/* An integer of a stage's config within [min, max]. */
+int json_get_int_in(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback,
+                    int64_t min, int64_t max, int64_t *ret, struct err *err);
+
 /* Building; these abort on exhaustion (small objects). json_add_int64 writes a string beyond ±2^53. */
 cJSON *json_object(void);
 cJSON *json_array(void);

@@ -327,17 +327,7 @@ static void fail(struct planning *pl, size_t step, int64_t index, struct item_st
 
 /* --- has it failed? ------------------------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 4, 5))) static bool verdict_is(struct verdict *v, enum fail_class class_,
-                                                             const char *reason, const char *fmt, ...)
-{
-    v->class_ = class_;
-    (void)snprintf(v->reason, sizeof v->reason, "%s", reason);
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(v->message, sizeof v->message, fmt, ap);
-    va_end(ap);
-    return true;
-}
+#define verdict_is(...) (verdict_set(__VA_ARGS__), true)
 
 /* Its own deadlines: timeoutSeconds, pendingSeconds, startSeconds. */
 static bool past_deadline(struct planning *pl, size_t step, const struct item_status *item,

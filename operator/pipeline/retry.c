@@ -33,8 +33,7 @@ enum fail_class fail_class_from_name(const char *name)
     return FAIL_NONE;
 }
 
-__attribute__((format(printf, 4, 5))) static void say(struct verdict *v, enum fail_class class_,
-                                                      const char *reason, const char *fmt, ...)
+void verdict_set(struct verdict *v, enum fail_class class_, const char *reason, const char *fmt, ...)
 {
     v->class_ = class_;
     (void)snprintf(v->reason, sizeof v->reason, "%s", reason);
@@ -87,12 +86,13 @@ static void classify_waiting(const struct observed_pod *pod, int64_t created_ms,
         return;
     const char *detail = pod->detail ? pod->detail : "no detail given";
     if (any_of(pod->reason, hopeless))
-        say(ret, FAIL_USER, pod->reason,
+        verdict_set(
+            ret, FAIL_USER, pod->reason,
             "the pod cannot start: %s; correct the image name, or create the Secret or ConfigMap it names",
             detail);
     else if (any_of(pod->reason, pulling) && created_ms > 0 && now_ms - created_ms >= RETRY_IMAGE_PULL_MS)
-        say(ret, FAIL_INFRASTRUCTURE, pod->reason, "the image could not be pulled within %d s: %s",
-            RETRY_IMAGE_PULL_MS / 1000, detail);
+        verdict_set(ret, FAIL_INFRASTRUCTURE, pod->reason, "the image could not be pulled within %d s: %s",
+                    RETRY_IMAGE_PULL_MS / 1000, detail);
 }
 
 /* --- pods that ended ------------------------------------------------------------------------------- */
@@ -105,11 +105,11 @@ static void classify_disruption(const struct observed_pod *pod, struct verdict *
     static const char *const shutdown[] = {"Terminated", "NodeShutdown", "Shutdown", NULL};
     const char *detail = pod->detail ? pod->detail : pod->disruption;
     if (any_of(pod->disruption, preempting))
-        say(ret, FAIL_PREEMPTION, pod->disruption, "the pod was preempted: %s", detail);
+        verdict_set(ret, FAIL_PREEMPTION, pod->disruption, "the pod was preempted: %s", detail);
     else if (any_of(pod->reason, shutdown))
-        say(ret, FAIL_PREEMPTION, "NodeShutdown", "the node was shut down: %s", detail);
+        verdict_set(ret, FAIL_PREEMPTION, "NodeShutdown", "the node was shut down: %s", detail);
     else
-        say(ret, FAIL_INFRASTRUCTURE, pod->disruption, "the pod was taken from its node: %s", detail);
+        verdict_set(ret, FAIL_INFRASTRUCTURE, pod->disruption, "the pod was taken from its node: %s", detail);
 }
 
 /* What the step itself said, if it left a result with an error in it. */
@@ -123,8 +123,8 @@ static bool classify_by_step(const struct observed_pod *pod, struct verdict *ret
         return false;
     char plain[ERR_REASON_MAX];
     (void)snprintf(plain, sizeof plain, "exit-%d", pod->exit_code);
-    say(ret, class_of_exit(pod->exit_code), r.error_reason[0] ? r.error_reason : plain, "%s",
-        r.error_message[0] ? r.error_message : plain);
+    verdict_set(ret, class_of_exit(pod->exit_code), r.error_reason[0] ? r.error_reason : plain, "%s",
+                r.error_message[0] ? r.error_message : plain);
     return true;
 }
 
@@ -140,8 +140,8 @@ static void classify_exit(const struct observed_pod *pod, struct verdict *ret)
     char reason[ERR_REASON_MAX];
     if (pod->signal > 0) {
         (void)snprintf(reason, sizeof reason, "signal-%d", pod->signal);
-        say(ret, FAIL_APPLICATION, reason, "the process was ended by signal %d (%s)%s%s", pod->signal,
-            signal_name(pod->signal), pod->detail ? ": " : "", pod->detail ? pod->detail : "");
+        verdict_set(ret, FAIL_APPLICATION, reason, "the process was ended by signal %d (%s)%s%s", pod->signal,
+                    signal_name(pod->signal), pod->detail ? ": " : "", pod->detail ? pod->detail : "");
         return;
     }
     if (classify_by_step(pod, ret))
@@ -151,12 +151,12 @@ static void classify_exit(const struct observed_pod *pod, struct verdict *ret)
                         : pod->detail                 ? pod->detail
                                                       : "it left no message; see its log";
     if (pod->exit_code < 0) {
-        say(ret, FAIL_INFRASTRUCTURE, pod->reason ? pod->reason : "PodFailed",
-            "the pod failed without an exit code: %s", words);
+        verdict_set(ret, FAIL_INFRASTRUCTURE, pod->reason ? pod->reason : "PodFailed",
+                    "the pod failed without an exit code: %s", words);
         return;
     }
     (void)snprintf(reason, sizeof reason, "exit-%d", pod->exit_code);
-    say(ret, class_of_exit(pod->exit_code), reason, "exit code %d: %.800s", pod->exit_code, words);
+    verdict_set(ret, class_of_exit(pod->exit_code), reason, "exit code %d: %.800s", pod->exit_code, words);
 }
 
 void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int64_t created_ms,
@@ -168,19 +168,19 @@ void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int6
     if (pod->phase != POD_FAILED)
         return;
     if (text_equal(pod->reason, "OOMKilled"))
-        say(ret, FAIL_MEMORY, "OOMKilled", "the step used more memory than it was given%s%s",
-            pod->detail ? ": " : "", pod->detail ? pod->detail : "");
+        verdict_set(ret, FAIL_MEMORY, "OOMKilled", "the step used more memory than it was given%s%s",
+                    pod->detail ? ": " : "", pod->detail ? pod->detail : "");
     else if (text_equal(pod->reason, "DeadlineExceeded"))
-        say(ret, FAIL_APPLICATION, "Timeout", "the attempt ran longer than its timeoutSeconds");
+        verdict_set(ret, FAIL_APPLICATION, "Timeout", "the attempt ran longer than its timeoutSeconds");
     else if (pod->disruption)
         classify_disruption(pod, ret);
     else if (job_suspended)
-        say(ret, FAIL_PREEMPTION, "QueueSuspended", "the queue took the attempt's place back");
+        verdict_set(ret, FAIL_PREEMPTION, "QueueSuspended", "the queue took the attempt's place back");
     else if (text_equal(pod->reason, "Evicted"))
-        say(ret, FAIL_INFRASTRUCTURE, "Evicted", "the node was short of resources: %s",
-            pod->detail ? pod->detail : "no detail given");
+        verdict_set(ret, FAIL_INFRASTRUCTURE, "Evicted", "the node was short of resources: %s",
+                    pod->detail ? pod->detail : "no detail given");
     else if (text_equal(pod->reason, "NodeLost"))
-        say(ret, FAIL_INFRASTRUCTURE, "NodeLost", "the node was lost");
+        verdict_set(ret, FAIL_INFRASTRUCTURE, "NodeLost", "the node was lost");
     else
         classify_exit(pod, ret);
 }
@@ -190,23 +190,26 @@ void retry_classify_rule(int failed_rule, struct verdict *ret)
     *ret = (struct verdict){0};
     switch (failed_rule) {
     case 0:
-        say(ret, FAIL_PREEMPTION, "DisruptionTarget",
-            "the Job failed because a pod was disrupted; the pod itself is gone");
+        verdict_set(ret, FAIL_PREEMPTION, "DisruptionTarget",
+                    "the Job failed because a pod was disrupted; the pod itself is gone");
         break;
     case 1:
-        say(ret, FAIL_USER, "exit-user",
+        verdict_set(
+            ret, FAIL_USER, "exit-user",
             "the Job failed with an exit code among 64, 65, 66 and 78; the pod itself is gone, see the kept log");
         break;
     case 2:
-        say(ret, FAIL_INFRASTRUCTURE, "exit-infrastructure",
+        verdict_set(
+            ret, FAIL_INFRASTRUCTURE, "exit-infrastructure",
             "the Job failed with an exit code among 69, 74 and 75; the pod itself is gone, see the kept log");
         break;
     case 3:
-        say(ret, FAIL_APPLICATION, "exit-other",
-            "the Job failed with another exit code; the pod itself is gone, see the kept log");
+        verdict_set(ret, FAIL_APPLICATION, "exit-other",
+                    "the Job failed with another exit code; the pod itself is gone, see the kept log");
         break;
     default:
-        say(ret, FAIL_INFRASTRUCTURE, "JobFailed", "the Job failed and nothing is left that says why");
+        verdict_set(ret, FAIL_INFRASTRUCTURE, "JobFailed",
+                    "the Job failed and nothing is left that says why");
         break;
     }
 }
@@ -219,27 +222,28 @@ void retry_classify_result(const char *message, struct verdict *ret, struct resu
     *ret_result = (struct result){0};
     size_t len = message ? strlen(message) : 0;
     if (len == 0 || message[0] != '{') {
-        say(ret, FAIL_APPLICATION, "no-result",
-            "exit code 0 without a result: expected a JSON object as termination message, found %s",
-            len == 0 ? "none" : "other text");
+        verdict_set(ret, FAIL_APPLICATION, "no-result",
+                    "exit code 0 without a result: expected a JSON object as termination message, found %s",
+                    len == 0 ? "none" : "other text");
         return;
     }
     if (len > LIMIT_RESULT_BYTES) {
-        say(ret, FAIL_USER, REASON_RESULT_TOO_LARGE,
-            "the result has %zu bytes, at most %d are allowed: name fewer or shorter values", len,
-            LIMIT_RESULT_BYTES);
+        verdict_set(ret, FAIL_USER, REASON_RESULT_TOO_LARGE,
+                    "the result has %zu bytes, at most %d are allowed: name fewer or shorter values", len,
+                    LIMIT_RESULT_BYTES);
         return;
     }
     struct err err = ERR_INIT;
     if (result_parse(message, len, ret_result, &err) < 0) {
-        say(ret, FAIL_USER, REASON_RESULT_TRUNCATED,
+        verdict_set(
+            ret, FAIL_USER, REASON_RESULT_TRUNCATED,
             "the result cannot be read (%s); with many containers in the pod its share of the message is small",
             err.msg);
         return;
     }
     if (ret_result->failed)
-        say(ret, FAIL_APPLICATION, "result-is-error", "exit code 0, but the result says: %s",
-            ret_result->error_message);
+        verdict_set(ret, FAIL_APPLICATION, "result-is-error", "exit code 0, but the result says: %s",
+                    ret_result->error_message);
 }
 
 /* --- back-off ------------------------------------------------------------------------------------------ */

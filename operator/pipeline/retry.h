@@ -29,6 +29,9 @@ struct verdict {
     char message[1280];          /* a sentence for a person */
 };
 
+void verdict_set(struct verdict *v, enum fail_class class_, const char *reason, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
 enum {
     RETRY_GANG_WAIT_MS = 10 * 1000,      /* for all pods of a failed gang to say why */
     RETRY_IMAGE_PULL_MS = 2 * 60 * 1000, /* ImagePullBackOff becomes a failure */

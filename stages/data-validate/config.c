@@ -17,14 +17,6 @@ static const char *const level_names[] = {"error", "warn", NULL};
 static const char *const format_names[] = {"auto", "parquet", "csv", "jsonl", NULL};
 const char *const drift_method_names[] = {"psi", "ks", "js", "chi2", NULL};
 
-static int fail_at(const struct json_path *path, const char *key, struct err *err, const char *what)
-{
-    char where[JSON_PATH_MAX];
-    struct json_path here = {.parent = path, .key = key};
-    json_path_format(key ? &here : path, where);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: %s", where, what);
-}
-
 static int get_choice(const cJSON *o, const struct json_path *path, const char *key, const char *const *names,
                       int fallback, int *ret, struct err *err)
 {
@@ -40,7 +32,7 @@ static int get_choice(const cJSON *o, const struct json_path *path, const char *
     char message[256];
     (void)snprintf(message, sizeof message, "expected one of %s, %s%s%s…, found \"%.60s\"", names[0],
                    names[1], names[2] ? ", " : "", names[2] ? names[2] : "", text);
-    return fail_at(path, key, err, message);
+    return json_bad_config(path, key, err, "%s", message);
 }
 
 static int get_level(const cJSON *o, const struct json_path *path, enum level *ret, struct err *err)
@@ -73,7 +65,7 @@ static int require_number(const cJSON *o, const struct json_path *path, const ch
 {
     if (json_get_double(o, path, key, ret, err) < 0)
         return -1;
-    return isfinite(*ret) ? 0 : fail_at(path, key, err, "expected a finite number");
+    return isfinite(*ret) ? 0 : json_bad_config(path, key, err, "expected a finite number");
 }
 
 /* An array of strings, or NULL. */
@@ -86,7 +78,7 @@ static int get_names(const cJSON *o, const struct json_path *path, const char *k
     cJSON_ArrayForEach(item, *ret)
     {
         if (!cJSON_IsString(item))
-            return fail_at(path, key, err, "expected a list of strings");
+            return json_bad_config(path, key, err, "expected a list of strings");
     }
     return 0;
 }
@@ -107,7 +99,7 @@ static int get_baseline(const cJSON *o, const struct json_path *path, struct bas
         int64_t n;
         struct err ignored = ERR_INIT;
         if (text_parse_int(ret->text + strlen("trailing:"), &n, &ignored) < 0 || n < 1 || n > TRAILING_MAX)
-            return fail_at(path, "baseline", err, "expected trailing:N with N from 1 to 10000");
+            return json_bad_config(path, "baseline", err, "expected trailing:N with N from 1 to 10000");
         ret->kind = BASELINE_TRAILING;
         ret->trailing = (int)n;
         return 0;
@@ -117,7 +109,7 @@ static int get_baseline(const cJSON *o, const struct json_path *path, struct bas
     if (digest && text_starts_with(digest, "sha256:"))
         digest += strlen("sha256:");
     if (!digest || !digest_valid(digest) || at == ret->text)
-        return fail_at(
+        return json_bad_config(
             path, "baseline", err,
             "expected previous, sameWeekday, trailing:7, or URI@digest of a profile with 64 hex digits");
     ret->kind = BASELINE_PINNED;
@@ -139,10 +131,10 @@ static int decode_source(const cJSON *json, const struct json_path *path, struct
         json_get_int_or(o, &here, "window", 0, &c->window, err) < 0)
         return -1;
     if (!*c->uri)
-        return fail_at(&here, "uri", err,
-                       "expected a file, a folder ending in / or a glob, found an empty text");
+        return json_bad_config(&here, "uri", err,
+                               "expected a file, a folder ending in / or a glob, found an empty text");
     if (c->window < 0)
-        return fail_at(&here, "window", err, "expected a number of partitions from 1");
+        return json_bad_config(&here, "window", err, "expected a number of partitions from 1");
     return 0;
 }
 
@@ -166,13 +158,13 @@ static int decode_column(const cJSON *o, const struct json_path *path, struct co
     for (size_t i = 0; types[i]; i++)
         known = known || text_equal(types[i], c->type);
     if (!known)
-        return fail_at(
+        return json_bad_config(
             path, "type", err,
             "unknown type; expected boolean, int8…int64, uint8…uint64, float, double, decimal, string, binary, date, time or timestamp");
     if (c->max_null_fraction < 0 || c->max_null_fraction > 1)
-        return fail_at(path, "maxNullFraction", err, "expected a share from 0 to 1");
+        return json_bad_config(path, "maxNullFraction", err, "expected a share from 0 to 1");
     if (c->min > c->max)
-        return fail_at(path, "min", err, "is above max: no value can pass");
+        return json_bad_config(path, "min", err, "is above max: no value can pass");
     return 0;
 }
 
@@ -188,9 +180,9 @@ static int decode_check(const cJSON *o, const struct json_path *path, struct che
         get_level(o, path, &c->level, err) < 0)
         return -1;
     if (!c->sql == !c->aggregate)
-        return fail_at(path, NULL, err, "expected exactly one of sql and aggregate");
+        return json_bad_config(path, NULL, err, "expected exactly one of sql and aggregate");
     if (c->aggregate && isnan(c->min) && isnan(c->max))
-        return fail_at(path, NULL, err, "an aggregate needs min or max to be compared with");
+        return json_bad_config(path, NULL, err, "an aggregate needs min or max to be compared with");
     return 0;
 }
 
@@ -212,9 +204,9 @@ static int decode_reference(const cJSON *o, const struct json_path *path, struct
         get_level(o, path, &r->level, err) < 0)
         return -1;
     if (cJSON_GetArraySize(r->columns) == 0)
-        return fail_at(path, "columns", err, "expected at least one column");
+        return json_bad_config(path, "columns", err, "expected at least one column");
     if (r->other_columns && cJSON_GetArraySize(r->other_columns) != cJSON_GetArraySize(r->columns))
-        return fail_at(&here, "columns", err, "expected as many columns as the source's");
+        return json_bad_config(&here, "columns", err, "expected as many columns as the source's");
     return 0;
 }
 
@@ -229,7 +221,7 @@ static int decode_list(const cJSON *json, const struct json_path *path, const ch
         return -1;
     int n = cJSON_GetArraySize(list);
     if (n > RULES_MAX)
-        return fail_at(path, key, err, "more than 4096 entries");
+        return json_bad_config(path, key, err, "more than 4096 entries");
     char *items = xcalloc(n ? (size_t)n : 1, size);
     *ret = items;
     struct json_path here = {.parent = path, .key = key};
@@ -237,7 +229,7 @@ static int decode_list(const cJSON *json, const struct json_path *path, const ch
     {
         struct json_path at = {.parent = &here, .index = *ret_n};
         if (!cJSON_IsObject(item))
-            return fail_at(&at, NULL, err, "expected an object");
+            return json_bad_config(&at, NULL, err, "expected an object");
         if (decode(item, &at, items + size * *ret_n, err) < 0)
             return -1;
         ++*ret_n;
@@ -268,13 +260,13 @@ static int decode_unique(const cJSON *json, const struct json_path *path, struct
     cJSON_ArrayForEach(set, c->unique)
     {
         if (!cJSON_IsArray(set) || cJSON_GetArraySize(set) == 0)
-            return fail_at(path, "unique", err,
-                           "expected lists of column names, such as [[session_id, item_id]]");
+            return json_bad_config(path, "unique", err,
+                                   "expected lists of column names, such as [[session_id, item_id]]");
         cJSON_ArrayForEach(name, set)
         {
             if (!cJSON_IsString(name))
-                return fail_at(path, "unique", err,
-                               "expected lists of column names, such as [[session_id, item_id]]");
+                return json_bad_config(path, "unique", err,
+                                       "expected lists of column names, such as [[session_id, item_id]]");
         }
     }
     return 0;
@@ -292,7 +284,7 @@ static int decode_volume(const cJSON *json, const struct json_path *path, struct
         require_number(o, &here, "tolerance", &c->volume_tolerance, err) < 0 ||
         get_level(o, &here, &c->volume_level, err) < 0)
         return -1;
-    return c->volume_tolerance < 0 ? fail_at(&here, "tolerance", err, "expected a share from 0") : 0;
+    return c->volume_tolerance < 0 ? json_bad_config(&here, "tolerance", err, "expected a share from 0") : 0;
 }
 
 static int get_method(const cJSON *o, const struct json_path *path, enum drift_method *ret, struct err *err)
@@ -336,7 +328,7 @@ static int decode_freshness(const cJSON *json, const struct json_path *path, str
         return -1;
     struct err why = ERR_INIT;
     if (clock_parse_duration(c->freshness_text, &c->freshness_ms, &why) < 0)
-        return fail_at(&here, "maxAge", err, why.msg);
+        return json_bad_config(&here, "maxAge", err, "%s", why.msg);
     return 0;
 }
 
@@ -354,7 +346,7 @@ static int decode_leakage(const cJSON *json, const struct json_path *path, struc
         return -1;
     return c->leakage_max_auc >= 0.5 && c->leakage_max_auc <= 1
                ? 0
-               : fail_at(&here, "maxAuc", err, "expected a number from 0.5 to 1");
+               : json_bad_config(&here, "maxAuc", err, "expected a number from 0.5 to 1");
 }
 
 static int decode_serving(const cJSON *json, const struct json_path *path, struct config *c, struct err *err)

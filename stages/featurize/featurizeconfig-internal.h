@@ -5,8 +5,7 @@
 #include "stages/featurize/featurizeconfig.h"
 
 /* ERR_INVALID, exit 78, "featurize.x.y: …". */
-int config_fail(const struct json_path *path, struct err *err, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+#define config_fail(path, err, ...) json_bad_config(path, NULL, err, __VA_ARGS__)
 /* Index of the text in the NULL-terminated list, `fallback` if absent. */
 int config_choice(const cJSON *o, const struct json_path *path, const char *key, const char *const *choices,
                   int fallback, int *ret, struct err *err);

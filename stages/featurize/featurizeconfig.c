@@ -11,17 +11,6 @@
 #include "stages/featurize/featurizeconfig-internal.h"
 #include "stages/tensor/shard.h"
 
-int config_fail(const struct json_path *path, struct err *err, const char *fmt, ...)
-{
-    char where[JSON_PATH_MAX], text[512];
-    json_path_format(path, where);
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: %s", where, text);
-}
-
 int config_choice(const cJSON *o, const struct json_path *path, const char *key, const char *const *choices,
                   int fallback, int *ret, struct err *err)
 {

@@ -29,28 +29,8 @@ struct decoder {
 static int only_option(const struct json_path *path, const cJSON *o, const char *what, const char *allowed,
                        struct err *err)
 {
-    char where[JSON_PATH_MAX];
-    json_path_format(path, where);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                    "%s: expected exactly one %s (%s), found %d keys", where, what, allowed,
-                    cJSON_IsObject(o) ? cJSON_GetArraySize(o) : 0);
-}
-
-static int decode_int_in(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback,
-                         int64_t min, int64_t max, int64_t *ret, struct err *err)
-{
-    int64_t v;
-    if (json_get_int_or(o, path, key, fallback, &v, err) < 0)
-        return -1;
-    if (v < min || v > max) {
-        char where[JSON_PATH_MAX];
-        json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s.%s: expected %lld to %lld, found %lld", where, key, (long long)min,
-                        (long long)max, (long long)v);
-    }
-    *ret = v;
-    return 0;
+    return json_bad_config(path, NULL, err, "expected exactly one %s (%s), found %d keys", what, allowed,
+                           cJSON_IsObject(o) ? cJSON_GetArraySize(o) : 0);
 }
 
 static int decode_deep(struct decoder *d, const cJSON *o, const struct json_path *path, const char *key,
@@ -61,8 +41,6 @@ static int decode_deep(struct decoder *d, const cJSON *o, const struct json_path
         0)
         return -1;
     struct json_path list_path = {.parent = path, .key = key};
-    char where[JSON_PATH_MAX];
-    json_path_format(&list_path, where);
     cJSON *resolved = json_array();
     json_add(d->network, key, resolved);
     const cJSON *item;
@@ -71,16 +49,15 @@ static int decode_deep(struct decoder *d, const cJSON *o, const struct json_path
     {
         double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
         if (n == MAX_LAYERS || v < 1 || v > MAX_WIDTH || v != (double)(int64_t)v)
-            return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                            "%s: expected at most %d widths from 1 to %d, found %s at position %zu", where,
-                            MAX_LAYERS, MAX_WIDTH, cJSON_IsNumber(item) ? "another number" : "something else",
-                            n);
+            return json_bad_config(&list_path, NULL, err,
+                                   "expected at most %d widths from 1 to %d, found %s at position %zu",
+                                   MAX_LAYERS, MAX_WIDTH,
+                                   cJSON_IsNumber(item) ? "another number" : "something else", n);
         d->deep[n++] = (int64_t)v;
         json_append(resolved, cJSON_CreateNumber(v));
     }
     if (required && !n)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s: expected one width or more, found none", where);
+        return json_bad_config(&list_path, NULL, err, "expected one width or more, found none");
     d->net->n_deep = n;
     return 0;
 }
@@ -89,17 +66,14 @@ static int decode_hidden_options(struct decoder *d, const cJSON *o, const struct
                                  struct err *err)
 {
     const char *activation;
-    char where[JSON_PATH_MAX];
-    json_path_format(path, where);
     if (json_get_string_or(o, path, "activation", "relu", &activation, err) < 0 ||
         json_get_double_or(o, path, "dropout", 0, &d->net->dropout, err) < 0)
         return -1;
     if (strcmp(activation, "relu") != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s.activation: expected relu, found \"%s\"", where, activation);
+        return json_bad_config(path, "activation", err, "expected relu, found \"%s\"", activation);
     if (!(d->net->dropout >= 0 && d->net->dropout < 1))
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s.dropout: expected 0 or more and below 1, found %g", where, d->net->dropout);
+        return json_bad_config(path, "dropout", err, "expected 0 or more and below 1, found %g",
+                               d->net->dropout);
     json_add_string(d->network, "activation", activation);
     json_add_double(d->network, "dropout", d->net->dropout);
     return 0;
@@ -134,10 +108,8 @@ static int decode_rank(struct decoder *d, const cJSON *o, const struct json_path
     else if (cJSON_IsString(rank) && text_parse_int(rank->valuestring, &v, &ignored) < 0)
         v = 0;
     if (v < 1 || v > MAX_WIDTH) {
-        char where[JSON_PATH_MAX];
-        json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s.rank: expected \"full\" or a whole number from 1 to %d", where, MAX_WIDTH);
+        return json_bad_config(path, "rank", err, "expected \"full\" or a whole number from 1 to %d",
+                               MAX_WIDTH);
     }
     d->rank = v;
     json_add_int(d->network, "rank", v);
@@ -153,17 +125,15 @@ static int decode_dcn(struct decoder *d, const cJSON *o, const struct json_path 
     int64_t layers;
     const char *structure;
     if (json_only_keys(o, path, keys, err) < 0 ||
-        decode_int_in(o, path, "crossLayers", 2, 0, MAX_LAYERS, &layers, err) < 0 ||
+        json_get_int_in(o, path, "crossLayers", 2, 0, MAX_LAYERS, &layers, err) < 0 ||
         decode_rank(d, o, path, err) < 0 || decode_deep(d, o, path, "deep", false, err) < 0 ||
         decode_hidden_options(d, o, path, err) < 0 ||
         json_get_string_or(o, path, "structure", "parallel", &structure, err) < 0 ||
         json_get_bool_or(o, path, "linearTerm", true, &net->linear, err) < 0)
         return -1;
-    char where[JSON_PATH_MAX];
-    json_path_format(path, where);
     if (strcmp(structure, "parallel") != 0 && strcmp(structure, "stacked") != 0)
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s.structure: expected parallel or stacked, found \"%s\"", where, structure);
+        return json_bad_config(path, "structure", err, "expected parallel or stacked, found \"%s\"",
+                               structure);
     net->stacked = strcmp(structure, "stacked") == 0 && net->n_deep;
     net->n_cross = (size_t)layers;
     json_add_int(d->network, "crossLayers", layers);
@@ -180,21 +150,18 @@ static int decode_network(struct decoder *d, const cJSON *description, struct er
         return only_option(&path, description, "network", "logistic, mlp or dcnV2", err);
     const cJSON *body = description->child;
     struct json_path body_path = {.parent = &path, .key = body->string};
-    char where[JSON_PATH_MAX];
-    json_path_format(&path, where);
     bool is_known = false;
     for (size_t i = 0; known[i]; i++)
         is_known |= strcmp(body->string, known[i]) == 0;
     if (!is_known) {
         const char *nearest = text_nearest(body->string, known);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s: this version trains logistic, mlp and dcnV2; found \"%s\"%s%s%s", where,
-                        body->string, nearest ? " (did you mean " : "", nearest ? nearest : "",
-                        nearest ? "?)" : "");
+        return json_bad_config(&path, NULL, err,
+                               "this version trains logistic, mlp and dcnV2; found \"%s\"%s%s%s",
+                               body->string, nearest ? " (did you mean " : "", nearest ? nearest : "",
+                               nearest ? "?)" : "");
     }
     if (!cJSON_IsObject(body)) {
-        json_path_format(&body_path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected an object", where);
+        return json_bad_config(&body_path, NULL, err, "expected an object");
     }
     if (strcmp(body->string, "mlp") == 0)
         return decode_mlp(d, body, &body_path, err);
@@ -215,7 +182,7 @@ static int decode_embeddings(struct decoder *d, const cJSON *o, struct err *err)
     double scale = default_init_scale;
     const cJSON *per = NULL;
     if (o && (json_only_keys(o, &path, keys, err) < 0 ||
-              decode_int_in(o, &path, "default", DEFAULT_DIM, 1, MAX_DIM, &fallback, err) < 0 ||
+              json_get_int_in(o, &path, "default", DEFAULT_DIM, 1, MAX_DIM, &fallback, err) < 0 ||
               json_get_double_or(o, &path, "initScale", default_init_scale, &scale, err) < 0 ||
               json_get_object_or(o, &path, "perFeature", &per, err) < 0))
         return -1;
@@ -237,7 +204,7 @@ static int decode_embeddings(struct decoder *d, const cJSON *o, struct err *err)
     for (size_t i = 0; i < d->inputs->n_cat; i++) {
         struct network_table *t = &d->net->tables[i];
         int64_t dim = fallback;
-        if (per && decode_int_in(per, &per_path, t->name, fallback, 1, MAX_DIM, &dim, err) < 0) {
+        if (per && json_get_int_in(per, &per_path, t->name, fallback, 1, MAX_DIM, &dim, err) < 0) {
             cJSON_Delete(resolved);
             return -1;
         }

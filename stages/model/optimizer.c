@@ -23,10 +23,7 @@ enum { N_NAMES = sizeof names / sizeof names[0] };
 static int bad(const struct json_path *path, const char *key, const char *expected, double found,
                struct err *err)
 {
-    char where[JSON_PATH_MAX];
-    json_path_format(path, where);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s.%s: expected %s, found %g", where, key,
-                    expected, found);
+    return json_bad_config(path, key, err, "expected %s, found %g", expected, found);
 }
 
 /* The one key of an object that chooses among alternatives. */
@@ -34,10 +31,7 @@ static int one_of(const cJSON *o, const struct json_path *path, const char *expe
                   struct err *err)
 {
     if (!cJSON_IsObject(o) || cJSON_GetArraySize(o) != 1 || !cJSON_IsObject(o->child)) {
-        char where[JSON_PATH_MAX];
-        json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s: expected exactly one of %s, with an object", where, expected);
+        return json_bad_config(path, NULL, err, "expected exactly one of %s, with an object", expected);
     }
     *ret = o->child;
     return 0;
@@ -85,10 +79,8 @@ static int decode_optimizer(const cJSON *o, const struct json_path *path, bool t
     while (i < N_NAMES && strcmp(names[i].name, body->string) != 0)
         i++;
     if (i == N_NAMES || (!tables && !names[i].for_dense)) {
-        char where[JSON_PATH_MAX];
-        json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: this version has %s; found \"%s\"",
-                        where, tables ? for_tables : for_dense, body->string);
+        return json_bad_config(path, NULL, err, "this version has %s; found \"%s\"",
+                               tables ? for_tables : for_dense, body->string);
     }
     ret->kind = names[i].kind;
     bool adagrad = ret->kind == OPTIMIZER_ROWWISE_ADAGRAD;
@@ -134,10 +126,7 @@ static int decode_loss(const cJSON *o, const struct json_path *path, struct loss
         return -1;
     struct json_path body_path = {.parent = path, .key = body->string};
     if (loss_parse(body->string, &ret->kind) < 0) {
-        char where[JSON_PATH_MAX];
-        json_path_format(path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: this version has %s; found \"%s\"",
-                        where, expected, body->string);
+        return json_bad_config(path, NULL, err, "this version has %s; found \"%s\"", expected, body->string);
     }
     const char *const *keys = ret->kind == LOSS_BCE     ? bce_keys
                               : ret->kind == LOSS_HUBER ? huber_keys
@@ -196,10 +185,8 @@ static int decode_schedule(const cJSON *o, const struct json_path *path, struct 
         return decode_steps(body, &body_path, ret, err);
     bool linear = strcmp(body->string, "linear") == 0;
     if (!linear && strcmp(body->string, "cosine") != 0) {
-        char where[JSON_PATH_MAX];
-        json_path_format(&decay_path, where);
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config",
-                        "%s: expected steps, linear or cosine, found \"%s\"", where, body->string);
+        return json_bad_config(&decay_path, NULL, err, "expected steps, linear or cosine, found \"%s\"",
+                               body->string);
     }
     ret->decay = linear ? DECAY_LINEAR : DECAY_COSINE;
     if (json_only_keys(body, &body_path, floor_keys, err) < 0 ||

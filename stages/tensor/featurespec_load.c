@@ -16,18 +16,7 @@ struct loader {
     const struct safetensors *vocabularies; /* NULL: the spec has none */
 };
 
-static int invalid(const struct json_path *path, struct err *err, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static int invalid(const struct json_path *path, struct err *err, const char *fmt, ...)
-{
-    char where[JSON_PATH_MAX], text[512];
-    json_path_format(path, where);
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    return err_fail(err, ERR_INVALID, EXITCODE_DATA, "feature-spec", "%s: %s", where, text);
-}
+#define invalid(path, err, ...) json_fail(path, NULL, EXITCODE_DATA, "feature-spec", err, __VA_ARGS__)
 
 /* --- raw columns --------------------------------------------------------------------------------------- */
 

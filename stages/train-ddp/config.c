@@ -26,20 +26,6 @@ static int refuse(const char *what, const char *expected, const char *found, str
                     expected, found ? found : "nothing");
 }
 
-static int int_in(const cJSON *o, const struct json_path *path, const char *key, int64_t fallback,
-                  int64_t min, int64_t max, int64_t *ret, struct err *err)
-{
-    if (json_get_int_or(o, path, key, fallback, ret, err) < 0)
-        return -1;
-    if (*ret >= min && *ret <= max)
-        return 0;
-    char where[JSON_PATH_MAX];
-    struct json_path here = {.parent = path, .key = key};
-    json_path_format(&here, where);
-    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "config", "%s: expected %lld to %lld, found %lld",
-                    where, (long long)min, (long long)max, (long long)*ret);
-}
-
 static int find_metric(const char *where, const char *name, enum loss_kind loss, enum train_metric *ret,
                        struct err *err)
 {
@@ -102,7 +88,7 @@ static int decode_validation(const cJSON *config, struct train_config *c, struct
     if (json_only_keys(stop, &stop_path, stop_keys, err) < 0 ||
         json_get_string(stop, &stop_path, "metric", &metric, err) < 0 ||
         find_metric("earlyStopping.metric", metric, c->objective.loss.kind, &c->stop_metric, err) < 0 ||
-        int_in(stop, &stop_path, "patience", 1, 0, 100000, &c->patience, err) < 0 ||
+        json_get_int_in(stop, &stop_path, "patience", 1, 0, 100000, &c->patience, err) < 0 ||
         json_get_double_or(stop, &stop_path, "minDelta", 0, &c->min_delta, err) < 0 ||
         json_get_bool_or(stop, &stop_path, "restoreBest", true, &c->restore_best, err) < 0)
         return -1;
@@ -125,10 +111,10 @@ static int decode_checkpoint(const cJSON *config, struct train_config *c, struct
     if (!o)
         return 0;
     if (json_only_keys(o, &path, keys, err) < 0 ||
-        int_in(o, &path, "everySteps", 0, 0, 1000000000, &c->checkpoint_steps, err) < 0 ||
-        int_in(o, &path, "everySeconds", c->checkpoint_steps ? 0 : 1200, 0, 604800, &c->checkpoint_seconds,
-               err) < 0 ||
-        int_in(o, &path, "keep", 3, 1, 100, &c->checkpoint_keep, err) < 0)
+        json_get_int_in(o, &path, "everySteps", 0, 0, 1000000000, &c->checkpoint_steps, err) < 0 ||
+        json_get_int_in(o, &path, "everySeconds", c->checkpoint_steps ? 0 : 1200, 0, 604800,
+                        &c->checkpoint_seconds, err) < 0 ||
+        json_get_int_in(o, &path, "keep", 3, 1, 100, &c->checkpoint_keep, err) < 0)
         return -1;
     if (c->checkpoint_steps && c->checkpoint_seconds)
         return refuse("checkpoint", "everySeconds or everySteps", "both", err);
@@ -149,8 +135,8 @@ static int decode_collective(const cJSON *config, struct train_config *c, struct
         return 0;
     int64_t seconds;
     if (json_only_keys(o, &path, keys, err) < 0 ||
-        int_in(o, &path, "timeoutSeconds", 10, 1, 3600, &seconds, err) < 0 ||
-        int_in(o, &path, "bucketBytes", 4194304, 4096, 1073741824, &c->bucket_bytes, err) < 0 ||
+        json_get_int_in(o, &path, "timeoutSeconds", 10, 1, 3600, &seconds, err) < 0 ||
+        json_get_int_in(o, &path, "bucketBytes", 4194304, 4096, 1073741824, &c->bucket_bytes, err) < 0 ||
         json_get_string_or(o, &path, "wire", "fp32", &wire, err) < 0)
         return -1;
     c->collective_timeout_ms = seconds * 1000;
@@ -169,8 +155,8 @@ static int decode_batch(const cJSON *config, struct train_config *c, struct err 
         return -1;
     if (!cJSON_HasObjectItem(o, "global"))
         return refuse("batch.global", "the rows of a step over all workers", NULL, err);
-    return int_in(o, &path, "global", 0, 1, 16777216, &c->global_batch, err) < 0 ||
-                   int_in(o, &path, "accumulate", 1, 1, 10000, &accumulate, err) < 0
+    return json_get_int_in(o, &path, "global", 0, 1, 16777216, &c->global_batch, err) < 0 ||
+                   json_get_int_in(o, &path, "accumulate", 1, 1, 10000, &accumulate, err) < 0
                ? -1
                : 0;
 }
@@ -190,8 +176,8 @@ int train_config_decode(const cJSON *config, struct train_config *ret, struct er
     int64_t seed;
     *ret = (struct train_config){.isa = "native"};
     if (json_only_keys(config, NULL, keys, err) < 0 ||
-        int_in(config, NULL, "seed", 0, 0, INT64_C(9007199254740991), &seed, err) < 0 ||
-        int_in(config, NULL, "epochs", 1, 1, 1000000, &ret->epochs, err) < 0 ||
+        json_get_int_in(config, NULL, "seed", 0, 0, INT64_C(9007199254740991), &seed, err) < 0 ||
+        json_get_int_in(config, NULL, "epochs", 1, 1, 1000000, &ret->epochs, err) < 0 ||
         json_get_string_or(config, NULL, "precision", "fp32", &precision, err) < 0 ||
         decode_batch(config, ret, err) < 0 || objective_decode(config, NULL, &ret->objective, err) < 0 ||
         decode_validation(config, ret, err) < 0 || decode_checkpoint(config, ret, err) < 0 ||
