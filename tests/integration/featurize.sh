@@ -2,21 +2,12 @@
 # featurize by hand on local files: equal digests at 1, 2 and 5 threads and from run to run, --transform against the shards, a
 # permuted vocabulary that still loads, and the accidents that are featurize's to catch. Ends with `N passed, N failed, N skipped`.
 set -u
+cd "$(dirname "$0")/../.." || exit 1
 bin=${BUILD:-build}/bin tool=${BUILD:-build}/test/permute-vocabulary
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-# check NAME COMMAND…: the command's exit decides.
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        passed=$((passed + 1)) && echo "passed   $name"
-    else
-        failed=$((failed + 1)) && echo "FAILED   $name" && sed 's/^/    /' "$work/log" | tail -n 20
-    fi
-}
+# shellcheck source=tests/harness/check.sh
+. tests/harness/check.sh
 
 # run CONFIG SNAPSHOT OUTPUT THREADS: prints the digest of `features`.
 run() {
@@ -148,5 +139,4 @@ sed 's/ln(1 + price)/(select count(*) from read_csv_auto(\x27\/etc\/passwd\x27))
 check "SQL that reaches outside" refused 78 "feature 'price'" "$work/bad.json" "$work/snap"
 check "no snapshot" refused 66 "data" "$work/config.json" "$work/logs"
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" = 0 ]
+check_sum

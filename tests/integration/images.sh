@@ -17,20 +17,8 @@ cleanup() {
     rm -rf "$dir"
 }
 trap cleanup EXIT
-
-passed=0 failed=0
-check() { # check NAME COMMAND…
-    local name=$1
-    shift
-    if "$@" >"$dir/why" 2>&1; then
-        echo "passed  $name"
-        passed=$((passed + 1))
-    else
-        echo "FAILED  $name"
-        sed 's/^/    /' "$dir/why" | head -40
-        failed=$((failed + 1))
-    fi
-}
+# shellcheck source=tests/harness/check.sh
+. tests/harness/check.sh
 
 version=$("$BUILD/bin/trainyard" --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+')
 run() { buildah_here run --isolation chroot --volume "$dir/data:/data" "$container" -- "$@"; }
@@ -133,5 +121,4 @@ JSON
 container=${of_data_validate:-}
 check "data-validate takes the same snapshot inside" same data-validate snapshot
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed = 0 ]
+check_sum

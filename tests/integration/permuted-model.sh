@@ -2,20 +2,12 @@
 # A model whose vocabulary ids and table rows were permuted together compares with delta 0 against the original, each under its
 # own feature spec; with ids permuted alone it does not. Stages by hand on local files. Ends with `N passed, N failed, N skipped`.
 set -u
+cd "$(dirname "$0")/../.." || exit 1
 bin=${BUILD:-build}/bin tool=${BUILD:-build}/test/permute-vocabulary
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        passed=$((passed + 1)) && echo "passed   $name"
-    else
-        failed=$((failed + 1)) && echo "FAILED   $name" && tail -n 20 "$work/log" | sed 's/^/    /'
-    fi
-}
+# shellcheck source=tests/harness/check.sh
+. tests/harness/check.sh
 step() { # NAME CONFIG OUTPUT ARGUMENT…
     local name=$1 config=$2 output=$3
     shift 3
@@ -61,5 +53,4 @@ for model in model/model torn; do
 done
 check "ids permuted alone change the scores" bash -c "! cmp -s <(grep -o '\"auc\":[^,}]*' '$work/control-model.result') <(grep -o '\"auc\":[^,}]*' '$work/control-torn.result')"
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" = 0 ]
+check_sum

@@ -14,20 +14,8 @@ cleanup() {
 trap cleanup EXIT
 case $BUILD in *address*) san=-fsanitize=address ;; *undefined*) san=-fsanitize=undefined ;; *thread*) san=-fsanitize=thread ;; *) san= ;; esac
 gcc $san -o "$dir/synth" "$BUILD/obj/tests/harness/synthetic-features.c.o" "$BUILD/lib/libtensor.a" "$BUILD/lib/libbase.a" -lcjson -lcrypto -lm -lpthread || exit 1
-
-passed=0 failed=0
-check() { # check NAME COMMAND…
-    local name=$1
-    shift
-    if "$@" >"$dir/why" 2>&1; then
-        echo "passed  $name"
-        passed=$((passed + 1))
-    else
-        echo "FAILED  $name"
-        sed 's/^/    /' "$dir/why" | head -40
-        failed=$((failed + 1))
-    fi
-}
+# shellcheck source=tests/harness/check.sh
+. tests/harness/check.sh
 
 key=$(printf '%064d' 42)
 port=$((20000 + $$ % 20000))
@@ -211,5 +199,4 @@ bad_label() {
 }
 check "a bad label is bad data" bad_label
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed = 0 ]
+check_sum
