@@ -1,11 +1,5 @@
 /* Records of runs: what is written is read again; names are unique; damaged records harm nobody. Locations and the cache file. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "common/base/alloc.h"
 #include "common/base/fs.h"
@@ -13,6 +7,7 @@
 #include "operator/cli/cachefile.h"
 #include "operator/cli/location.h"
 #include "operator/cli/record.h"
+#include "tests/unit/unit.h"
 
 static const char manifest[] = "apiVersion: trainyard.dev/v1alpha1\n"
                                "kind: TrainingPipeline\n"
@@ -43,12 +38,6 @@ static int tear_down(void **state)
     free(dir);
     return r;
 }
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
 
 /* The store is <dir>/store. */
 static cJSON *store_description(void)
@@ -93,7 +82,7 @@ static void what_is_written_is_read_again(void **state)
     (void)state;
     struct err err = ERR_INIT;
     _cleanup_record_ struct record *r = NULL, *again = NULL;
-    ok(create(NULL, 1000, &r, &err));
+    assert_ok(create(NULL, 1000, &r, &err), &err);
     assert_string_equal(r->spec.name, "small-1");
     assert_int_equal(strlen(r->spec.uid), 36);
     run_status_prepare(&r->status, r->pipeline);
@@ -104,8 +93,8 @@ static void what_is_written_is_read_again(void **state)
     r->spec.restart_id = xstrdup("again");
     r->spec.restart_from = xcalloc(2, sizeof *r->spec.restart_from);
     r->spec.restart_from[r->spec.n_restart_from++] = xstrdup("validate");
-    ok(record_write(r, &err));
-    ok(record_load(r->state_dir, r->spec.uid, &again, &err));
+    assert_ok(record_write(r, &err), &err);
+    assert_ok(record_load(r->state_dir, r->spec.uid, &again, &err), &err);
     assert_string_equal(again->spec.name, "small-1");
     assert_string_equal(again->pipeline->name, "small");
     assert_int_equal(again->spec.created_ms, 1000);
@@ -130,9 +119,9 @@ static void names_are_unique_and_numbers_go_on(void **state)
     struct err err = ERR_INIT;
     _cleanup_record_ struct record *a = NULL, *b = NULL, *c = NULL;
     struct record *d = NULL;
-    ok(create(NULL, 1000, &a, &err));
-    ok(create("named", 2000, &b, &err));
-    ok(create(NULL, 3000, &c, &err));
+    assert_ok(create(NULL, 1000, &a, &err), &err);
+    assert_ok(create("named", 2000, &b, &err), &err);
+    assert_ok(create(NULL, 3000, &c, &err), &err);
     assert_string_equal(a->spec.name, "small-1");
     assert_string_equal(c->spec.name, "small-2");
     assert_int_equal(create("named", 4000, &d, &err), -1);
@@ -146,12 +135,12 @@ static void a_name_whose_record_was_never_written_is_free(void **state)
     struct err err = ERR_INIT;
     _cleanup_record_ struct record *a = NULL;
     _cleanup_free_ char *names = fs_join(dir, "store/local/names"), *name = fs_join(names, "named");
-    ok(fs_mkdir_p(names, &err));
-    ok(fs_write_exclusive(name, "some-uid", 8, &err));
-    ok(create("named", 1000, &a, &err));
+    assert_ok(fs_mkdir_p(names, &err), &err);
+    assert_ok(fs_write_exclusive(name, "some-uid", 8, &err), &err);
+    assert_ok(create("named", 1000, &a, &err), &err);
     assert_string_equal(a->spec.name, "named");
     _cleanup_free_ char *uid = NULL;
-    ok(fs_read_file(name, 128, &uid, NULL, &err));
+    assert_ok(fs_read_file(name, 128, &uid, NULL, &err), &err);
     assert_string_equal(uid, a->spec.uid);
 }
 
@@ -161,14 +150,14 @@ static void runs_are_found_by_name_and_age(void **state)
     struct err err = ERR_INIT;
     _cleanup_record_ struct record *a = NULL, *b = NULL, *found = NULL, *newest = NULL, *by_uid = NULL;
     struct record *none = NULL;
-    ok(create(NULL, 1000, &a, &err));
-    ok(create(NULL, 2000, &b, &err));
+    assert_ok(create(NULL, 1000, &a, &err), &err);
+    assert_ok(create(NULL, 2000, &b, &err), &err);
     _cleanup_free_ char *store = xasprintf("%s/store", dir); /* a plain path works as well as a URL */
-    ok(record_find(store, "small-1", NULL, &found, &err));
+    assert_ok(record_find(store, "small-1", NULL, &found, &err), &err);
     assert_string_equal(found->spec.uid, a->spec.uid);
-    ok(record_find(store, NULL, "small", &newest, &err));
+    assert_ok(record_find(store, NULL, "small", &newest, &err), &err);
     assert_string_equal(newest->spec.uid, b->spec.uid);
-    ok(record_find(store, a->spec.uid, NULL, &by_uid, &err));
+    assert_ok(record_find(store, a->spec.uid, NULL, &by_uid, &err), &err);
     assert_string_equal(by_uid->spec.name, "small-1");
     assert_int_equal(record_find(store, "small-9", NULL, &none, &err), -1);
     assert_int_equal(err_exit_code(&err), EXITCODE_NOINPUT);
@@ -181,7 +170,7 @@ static void runs_are_found_by_name_and_age(void **state)
     err_clear(&err);
     location_remember(location_url(a->options.store));
     struct record *remembered = NULL;
-    ok(record_find(NULL, "small-1", NULL, &remembered, &err));
+    assert_ok(record_find(NULL, "small-1", NULL, &remembered, &err), &err);
     record_free(remembered);
 }
 
@@ -191,12 +180,12 @@ static void a_damaged_record_hides_only_itself(void **state)
     struct err err = ERR_INIT;
     _cleanup_record_ struct record *a = NULL, *b = NULL;
     struct record *none = NULL;
-    ok(create(NULL, 1000, &a, &err));
-    ok(create(NULL, 2000, &b, &err));
+    assert_ok(create(NULL, 1000, &a, &err), &err);
+    assert_ok(create(NULL, 2000, &b, &err), &err);
     _cleanup_free_ char *path = record_path(b, "run.json");
-    ok(fs_write_atomic(path, "{\"name\":", 8, &err));
+    assert_ok(fs_write_atomic(path, "{\"name\":", 8, &err), &err);
     _cleanup_record_list_ struct record_list l = {0};
-    ok(record_list(a->state_dir, NULL, NULL, &l, &err));
+    assert_ok(record_list(a->state_dir, NULL, NULL, &l, &err), &err);
     assert_int_equal(l.n, 1);
     assert_string_equal(l.items[0].name, "small-1");
     assert_int_equal(record_load(b->state_dir, b->spec.uid, &none, &err), -1);
@@ -219,7 +208,7 @@ static void locations_are_normalised(void **state)
                  {"s3://bucket/x/", "s3://bucket/x"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         _cleanup_free_ char *url = NULL;
-        ok(location_normalise(cases[i].text, &url, &err));
+        assert_ok(location_normalise(cases[i].text, &url, &err), &err);
         assert_string_equal(url, cases[i].url);
     }
     char *url = NULL;
@@ -236,7 +225,7 @@ static void s3_records_live_in_the_users_state(void **state)
     _cleanup_location_ struct location l = {0};
     assert_int_equal(setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000", 1), 0);
     assert_int_equal(setenv("AWS_REGION", "eu-west-1", 1), 0);
-    ok(location_resolve(NULL, "s3://bucket/x", NULL, NULL, &l, &err));
+    assert_ok(location_resolve(NULL, "s3://bucket/x", NULL, NULL, &l, &err), &err);
     assert_int_equal(unsetenv("AWS_ENDPOINT_URL") | unsetenv("AWS_REGION"), 0);
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(l.store, "endpoint")),
                         "http://127.0.0.1:9000");
@@ -255,10 +244,10 @@ static void secrets_are_directories(void **state)
     struct err err = ERR_INIT;
     _cleanup_free_ char *good = xasprintf("model-signing=%s", dir), *file = xasprintf("%s/file", dir),
                         *bad_file = xasprintf("x=%s", file);
-    ok(fs_write_atomic(file, "x", 1, &err));
+    assert_ok(fs_write_atomic(file, "x", 1, &err), &err);
     const char *items[] = {good};
     _cleanup_json_ cJSON *secrets = NULL;
-    ok(location_parse_secrets(items, 1, &secrets, &err));
+    assert_ok(location_parse_secrets(items, 1, &secrets, &err), &err);
     assert_int_equal(cJSON_GetArraySize(secrets), 1);
     const char *const wrong[] = {"x", "=dir", "x=", "a/b=/tmp", "x=/nonexistent/dir", bad_file};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -274,29 +263,31 @@ static void the_cache_file_keeps_what_plans_ask_for(void **state)
     (void)state;
     struct err err = ERR_INIT;
     _cleanup_cachefile_ struct cachefile *a = NULL, *b = NULL, *looked = NULL;
-    ok(cachefile_look(dir, "p", &looked, &err));
+    assert_ok(cachefile_look(dir, "p", &looked, &err), &err);
     assert_int_equal(cJSON_GetArraySize(cachefile_entries(looked)), 0);
     _cleanup_free_ char *cache = fs_join(dir, "cache"), *path = fs_join(dir, "cache/p.json");
     assert_false(fs_exists(cache)); /* looking creates nothing */
-    ok(cachefile_open(dir, "p", &a, &err));
-    ok(cachefile_open(dir, "p", &b, &err));
+    assert_ok(cachefile_open(dir, "p", &a, &err), &err);
+    assert_ok(cachefile_open(dir, "p", &b, &err), &err);
     static const char *const keys[] = {"k1", "k2"};
     struct cachefile *const files[] = {a, b};
     for (size_t i = 0; i < 2; i++) { /* two runs at once lose nothing of each other */
         struct cache_update update = {.key = xstrdup(keys[i]), .entry = json_object()};
         json_add_string(update.entry, "step", "s");
         json_add_int(update.entry, "used", 1);
-        ok(cachefile_apply(files[i], &(struct plan){.cache_updates = &update, .n_cache_updates = 1}, &err));
+        assert_ok(cachefile_apply(files[i], &(struct plan){.cache_updates = &update, .n_cache_updates = 1},
+                                  &err),
+                  &err);
         free(update.key);
         cJSON_Delete(update.entry);
     }
     _cleanup_cachefile_ struct cachefile *c = NULL;
-    ok(cachefile_open(dir, "p", &c, &err));
+    assert_ok(cachefile_open(dir, "p", &c, &err), &err);
     assert_true(cJSON_HasObjectItem(cachefile_entries(c), "k1"));
     assert_true(cJSON_HasObjectItem(cachefile_entries(c), "k2"));
-    ok(fs_write_atomic(path, "{\"k1\":", 6, &err)); /* damaged counts as empty */
+    assert_ok(fs_write_atomic(path, "{\"k1\":", 6, &err), &err); /* damaged counts as empty */
     _cleanup_cachefile_ struct cachefile *d = NULL;
-    ok(cachefile_open(dir, "p", &d, &err));
+    assert_ok(cachefile_open(dir, "p", &d, &err), &err);
     assert_int_equal(cJSON_GetArraySize(cachefile_entries(d)), 0);
 }
 

@@ -1,11 +1,6 @@
 /* The client against our own listener in the same loop: both sides of common/http at once. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -18,12 +13,7 @@
 #include "common/base/text.h"
 #include "common/http/http.h"
 #include "common/http/listener.h"
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
+#include "tests/unit/unit.h"
 
 struct fixture {
     struct loop *loop;
@@ -59,9 +49,9 @@ static int setup(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = xcalloc(1, sizeof *f);
-    ok(loop_new(&f->loop, &err));
-    ok(listener_new(f->loop, &(struct listener_config){0}, handle, f, &f->listener, &err));
-    ok(http_client_new(f->loop, &(struct http_config){0}, &f->client, &err));
+    assert_ok(loop_new(&f->loop, &err), &err);
+    assert_ok(listener_new(f->loop, &(struct listener_config){0}, handle, f, &f->listener, &err), &err);
+    assert_ok(http_client_new(f->loop, &(struct http_config){0}, &f->client, &err), &err);
     (void)snprintf(f->url, sizeof f->url, "http://127.0.0.1:%d", listener_port(f->listener));
     *state = f;
     return 0;
@@ -107,9 +97,9 @@ static void exchange(struct fixture *f, const char *path, struct http_request r,
     _cleanup_free_ char *url = xasprintf("%s%s", f->url, path);
     r.url = url;
     *ret = (struct outcome){0};
-    ok(http_start(f->client, &r, finish, ret, NULL, &err));
+    assert_ok(http_start(f->client, &r, finish, ret, NULL, &err), &err);
     while (!ret->finished)
-        ok(loop_step(f->loop, 5000, &err));
+        assert_ok(loop_step(f->loop, 5000, &err), &err);
 }
 
 static void bodies_headers_and_statuses_travel(void **state)
@@ -243,11 +233,11 @@ static void a_cancelled_exchange_never_calls_back(void **state)
     struct err err = ERR_INIT;
     bool called = false;
     struct http_exchange *x;
-    ok(http_start(f->client, &(struct http_request){.url = f->url}, never, &called, &x, &err));
-    ok(loop_step(f->loop, 10, &err));
+    assert_ok(http_start(f->client, &(struct http_request){.url = f->url}, never, &called, &x, &err), &err);
+    assert_ok(loop_step(f->loop, 10, &err), &err);
     x = http_cancel(x);
     (void)loop_timer_start(f->loop, 50, stop_loop, f->loop);
-    ok(loop_run(f->loop, &err));
+    assert_ok(loop_run(f->loop, &err), &err);
     assert_false(called);
 }
 
@@ -293,7 +283,7 @@ static void blocking_failures_have_their_class(void **state)
         int port;
         pid_t pid = raw_server(table[i].reply, &port);
         _cleanup_http_client_ struct http_client *c = NULL;
-        ok(http_client_new(NULL, &(struct http_config){0}, &c, &err));
+        assert_ok(http_client_new(NULL, &(struct http_config){0}, &c, &err), &err);
         _cleanup_free_ char *url = xasprintf("http://127.0.0.1:%d/", port);
         _cleanup_http_response_ struct http_response response;
         assert_int_equal(http_perform(c, &(struct http_request){.url = url, .timeout_ms = 300}, &response,
@@ -307,7 +297,7 @@ static void blocking_failures_have_their_class(void **state)
     }
     struct err err = ERR_INIT;
     _cleanup_http_client_ struct http_client *c = NULL;
-    ok(http_client_new(NULL, &(struct http_config){0}, &c, &err));
+    assert_ok(http_client_new(NULL, &(struct http_config){0}, &c, &err), &err);
     _cleanup_http_response_ struct http_response response;
     assert_int_equal(http_perform(c, &(struct http_request){.url = "ftp://127.0.0.1/"}, &response, &err), -1);
     assert_int_equal(err.class_, ERR_INVALID);
@@ -353,7 +343,7 @@ static void errors_of_statuses_show_the_body_on_one_line(void **state)
     assert_string_equal(err.msg, "posting progress: HTTP 503: slow down");
     assert_int_equal(err.class_, ERR_RETRY);
     r.status = 204;
-    ok(http_check(&r, "x", &err));
+    assert_ok(http_check(&r, "x", &err), &err);
     (void)f;
 }
 

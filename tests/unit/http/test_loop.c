@@ -1,21 +1,11 @@
 /* Timers and descriptors of the loop, above all: what was cancelled never fires. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include "common/base/buf.h"
 #include "common/http/loop.h"
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
+#include "tests/unit/unit.h"
 
 static struct buf seen = {.max = 1000};
 static struct loop *loop;
@@ -27,7 +17,7 @@ static int setup(void **state)
     struct err err = ERR_INIT;
     (void)state;
     buf_reset(&seen);
-    ok(loop_new(&loop, &err));
+    assert_ok(loop_new(&loop, &err), &err);
     return 0;
 }
 
@@ -65,7 +55,7 @@ static void timers_fire_in_order_and_cancelled_ones_never(void **state)
     (void)loop_timer_start(loop, 10, cancel_victim, "x");
     victim_timer = loop_timer_start(loop, 10, note, "NEVER");
     (void)loop_timer_start(loop, 40, stop, loop);
-    ok(loop_run(loop, &err));
+    assert_ok(loop_run(loop, &err), &err);
     assert_string_equal(buf_str(&seen), "abxc");
     assert_null(loop_timer_cancel(NULL));
 }
@@ -89,8 +79,8 @@ static void a_stopped_descriptor_is_silent_within_the_same_round(void **state)
     assert_int_equal(write(b[1], "x", 1), 1);
     fds[0] = loop_fd_start(loop, a[0], POLLIN, stop_both, "a");
     fds[1] = loop_fd_start(loop, b[0], POLLIN, stop_both, "b");
-    ok(loop_step(loop, 100, &err));
-    ok(loop_step(loop, 10, &err));
+    assert_ok(loop_step(loop, 100, &err), &err);
+    assert_ok(loop_step(loop, 10, &err), &err);
     assert_string_equal(buf_str(&seen), "a");
     for (int i = 0; i < 2; i++) {
         (void)close(a[i]);
@@ -114,7 +104,7 @@ static void a_hang_up_is_reported(void **state)
     assert_int_equal(pipe(p), 0);
     fds[2] = loop_fd_start(loop, p[0], POLLIN, on_hang_up, NULL);
     (void)close(p[1]);
-    ok(loop_run(loop, &err));
+    assert_ok(loop_run(loop, &err), &err);
     assert_string_equal(buf_str(&seen), "hup");
     (void)close(p[0]);
 }
@@ -124,7 +114,7 @@ static void waiting_ends_at_the_given_time(void **state)
     (void)state;
     struct err err = ERR_INIT;
     int64_t before = loop_now_ms();
-    ok(loop_step(loop, 30, &err));
+    assert_ok(loop_step(loop, 30, &err), &err);
     int64_t took = loop_now_ms() - before;
     if (took < 25)
         fail_msg("expected a wait of 30 ms, found %lld", (long long)took);

@@ -1,10 +1,5 @@
 /* stage_main() against a file:// store: every case runs the stage in a process of its own, as a planner would. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,12 +15,7 @@
 #include "common/base/limits.h"
 #include "common/base/text.h"
 #include "stages/runtime/stage.h"
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
+#include "tests/unit/unit.h"
 
 /* --- the stages under test ------------------------------------------------------------------------- */
 
@@ -33,7 +23,7 @@ static void write_text(const char *dir, const char *name, const char *text)
 {
     struct err err = ERR_INIT;
     _cleanup_free_ char *path = fs_join(dir, name);
-    ok(fs_write_atomic(path, text, strlen(text), &err));
+    assert_ok(fs_write_atomic(path, text, strlen(text), &err), &err);
 }
 
 /* One more line in the file that counts how often work() really ran. */
@@ -171,7 +161,7 @@ static int setup(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = xcalloc(1, sizeof *f);
-    ok(fs_make_temp_dir("/tmp", "stage-test", &f->dir, &err));
+    assert_ok(fs_make_temp_dir("/tmp", "stage-test", &f->dir, &err), &err);
     f->store = xasprintf("file://%s/store", f->dir);
     f->config = fs_join(f->dir, "config.json");
     f->result = fs_join(f->dir, "result.json");
@@ -187,7 +177,7 @@ static int teardown(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = *state;
-    ok(fs_remove_tree(f->dir, &err));
+    assert_ok(fs_remove_tree(f->dir, &err), &err);
     free(f->dir);
     free(f->store);
     free(f->config);
@@ -252,7 +242,7 @@ static cJSON *read_json(const char *path)
 {
     struct err err = ERR_INIT;
     cJSON *o = NULL;
-    ok(json_parse_file(path, LIMIT_RESULT_OBJECT_BYTES, &o, &err));
+    assert_ok(json_parse_file(path, LIMIT_RESULT_OBJECT_BYTES, &o, &err), &err);
     return o;
 }
 
@@ -362,7 +352,7 @@ static void test_inputs_are_found_verified_and_missed(void **state)
     _cleanup_json_ cJSON *commit = NULL;
     struct err err = ERR_INIT;
     _cleanup_free_ char *commit_path = xasprintf("%s/store/runs/u1/make/g0/result.json", f->dir);
-    ok(json_parse_file(commit_path, 10000, &commit, &err));
+    assert_ok(json_parse_file(commit_path, 10000, &commit, &err), &err);
     _cleanup_free_ char *made_dir = xasprintf("%s/store/runs/u1/make/g0/%s/made", f->dir,
                                               cJSON_GetObjectItem(commit, "folder")->valuestring);
     write_text(made_dir, "a.txt", "HELLO");
@@ -412,7 +402,7 @@ static void test_memo(void **state)
     /* What it republished stands by itself: the first run may be collected. */
     struct err err = ERR_INIT;
     _cleanup_free_ char *runs = xasprintf("%s/store/runs/u1", f->dir);
-    ok(fs_remove_tree(runs, &err));
+    assert_ok(fs_remove_tree(runs, &err), &err);
     inputs_for(f, at(second, "outputs", "made"), "u2", "make");
     set_config(f, "{}");
     assert_int_equal(run_stage(f, &take, "u2", "1", NULL), 0);
@@ -603,7 +593,7 @@ static void test_secrets_and_registry(void **state)
     _cleanup_json_ cJSON *missing = read_json(f->result);
     assert_non_null(
         strstr(at(missing, "error", "message"), "Secret model-signing with the key key.pem is not there"));
-    ok(fs_mkdir_p(secret, &err));
+    assert_ok(fs_mkdir_p(secret, &err), &err);
     write_text(secret, "key.pem", "key");
     _cleanup_free_ char *registry = xasprintf(ENV_REGISTRY "=file://%s/models", f->dir);
     assert_int_equal(run_stage(f, &probe, "u1", "2", (const char *const[]){variable, registry, NULL}), 0);

@@ -1,10 +1,5 @@
 /* Artifacts on a file:// store: describe, publish, load, fetch; and what a damaged one looks like to a consumer. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,34 +7,29 @@
 #include "common/base/fs.h"
 #include "common/base/json.h"
 #include "common/store/artifact-internal.h"
+#include "tests/unit/unit.h"
 
 struct fixture {
     char *dir, *out;
     struct store *store;
 };
 
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
-
 static void write_file(const char *dir, const char *name, const char *text)
 {
     struct err err = ERR_INIT;
     _cleanup_free_ char *path = fs_join(dir, name);
     _cleanup_free_ char *parent = xstrndup(path, (size_t)(strrchr(path, '/') - path));
-    ok(fs_mkdir_p(parent, &err));
-    ok(fs_write_atomic(path, text, strlen(text), &err));
+    assert_ok(fs_mkdir_p(parent, &err), &err);
+    assert_ok(fs_write_atomic(path, text, strlen(text), &err), &err);
 }
 
 static int setup(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = xcalloc(1, sizeof *f);
-    ok(fs_make_temp_dir("/tmp", "artifact-test", &f->dir, &err));
+    assert_ok(fs_make_temp_dir("/tmp", "artifact-test", &f->dir, &err), &err);
     _cleanup_free_ char *url = xasprintf("file://%s/root", f->dir);
-    ok(store_open(&(struct store_config){.url = url}, &f->store, &err));
+    assert_ok(store_open(&(struct store_config){.url = url}, &f->store, &err), &err);
     f->out = fs_join(f->dir, "out");
     write_file(f->out, "b.txt", "bee");
     write_file(f->out, "a/x.txt", "ex");
@@ -53,7 +43,7 @@ static int teardown(void **state)
     struct err err = ERR_INIT;
     struct fixture *f = *state;
     store_free(f->store);
-    ok(fs_remove_tree(f->dir, &err));
+    assert_ok(fs_remove_tree(f->dir, &err), &err);
     free(f->dir);
     free(f->out);
     free(f);
@@ -66,7 +56,7 @@ static struct artifact *describe(const struct fixture *f, const char *config_tex
     _cleanup_json_ cJSON *config = cJSON_Parse(config_text);
     _cleanup_json_ cJSON *inputs = json_object();
     struct artifact *a;
-    ok(artifact_describe(f->out, "snapshot", config, inputs, "data/", &a, &err));
+    assert_ok(artifact_describe(f->out, "snapshot", config, inputs, "data/", &a, &err), &err);
     return a;
 }
 
@@ -75,7 +65,7 @@ static void the_manifest_is_canonical_and_its_digest_is_known(void **state)
     struct err err = ERR_INIT;
     _cleanup_artifact_ struct artifact *a = describe(*state, "{\"seed\": 17, \"alpha\": 0.5}");
     _cleanup_buf_ struct buf text = BUF_INIT(10000);
-    ok(artifact_manifest_format(a, &text, &err));
+    assert_ok(artifact_manifest_format(a, &text, &err), &err);
     /* sha256sum of "ex", "bee" and "shared bytes" */
     static const char expected[] =
         "{\"config\":{\"alpha\":0.5,\"seed\":17},\"files\":["
@@ -110,18 +100,18 @@ static void publish_load_fetch_gives_the_files(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     _cleanup_artifact_ struct artifact *a = describe(f, "{}");
-    ok(artifact_publish(f->store, "runs/1/validate/g0/a1/snapshot", f->out, a, &err));
+    assert_ok(artifact_publish(f->store, "runs/1/validate/g0/a1/snapshot", f->out, a, &err), &err);
     _cleanup_free_ char *left = fs_join(f->out, "b.txt");
     assert_false(fs_exists(left)); /* a local store takes the files */
     _cleanup_artifact_ struct artifact *b = NULL;
-    ok(artifact_load(f->store, "runs/1/validate/g0/a1/snapshot", a->digest, &b, &err));
+    assert_ok(artifact_load(f->store, "runs/1/validate/g0/a1/snapshot", a->digest, &b, &err), &err);
     assert_string_equal(b->digest, a->digest);
     assert_int_equal(b->n_files, 3);
     _cleanup_free_ char *in = fs_join(f->dir, "in");
-    ok(artifact_fetch(f->store, "runs/1/validate/g0/a1/snapshot", b, NULL, in, &err));
+    assert_ok(artifact_fetch(f->store, "runs/1/validate/g0/a1/snapshot", b, NULL, in, &err), &err);
     _cleanup_free_ char *part = fs_join(in, "data/part-0");
     _cleanup_free_ char *text = NULL;
-    ok(fs_read_file(part, 100, &text, NULL, &err));
+    assert_ok(fs_read_file(part, 100, &text, NULL, &err), &err);
     assert_string_equal(text, "shared bytes");
     struct stat st;
     assert_int_equal(lstat(part, &st), 0);
@@ -129,8 +119,8 @@ static void publish_load_fetch_gives_the_files(void **state)
     _cleanup_free_ char *key = artifact_file_key("runs/1", &b->files[2]);
     _cleanup_free_ char *expected = xasprintf("shared/sha256/%s", b->files[2].sha256);
     assert_string_equal(key, expected);
-    ok(artifact_fetch(f->store, "runs/1/validate/g0/a1/snapshot", b, "a/", in,
-                      &err)); /* again: replaces the links */
+    assert_ok(artifact_fetch(f->store, "runs/1/validate/g0/a1/snapshot", b, "a/", in, &err),
+              &err); /* again: replaces the links */
 }
 
 static void shared_files_are_stored_once(void **state)
@@ -138,18 +128,18 @@ static void shared_files_are_stored_once(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     _cleanup_artifact_ struct artifact *a = describe(f, "{}");
-    ok(artifact_publish(f->store, "one", f->out, a, &err));
+    assert_ok(artifact_publish(f->store, "one", f->out, a, &err), &err);
     _cleanup_free_ char *key = artifact_file_key("one", &a->files[2]);
     struct store_object before, after;
-    ok(store_head(f->store, key, &before, &err));
+    assert_ok(store_head(f->store, key, &before, &err), &err);
     write_file(f->out, "b.txt", "bee");
     write_file(f->out, "a/x.txt", "ex");
     write_file(f->out, "data/part-0", "shared bytes");
-    ok(artifact_publish(f->store, "two", f->out, a, &err));
-    ok(store_head(f->store, key, &after, &err));
+    assert_ok(artifact_publish(f->store, "two", f->out, a, &err), &err);
+    assert_ok(store_head(f->store, key, &after, &err), &err);
     assert_string_equal(before.etag, after.etag);
     _cleanup_artifact_ struct artifact *b = NULL;
-    ok(artifact_load(f->store, "two", a->digest, &b, &err));
+    assert_ok(artifact_load(f->store, "two", a->digest, &b, &err), &err);
 }
 
 static void expect_missing(int r, const struct err *err)
@@ -169,18 +159,19 @@ static void damage_is_artifact_missing_for_the_consumer(void **state)
     _cleanup_free_ char *in = fs_join(f->dir, "in");
     expect_missing(artifact_load(f->store, "p", a->digest, &b, &err), &err);
     err = ERR_INIT;
-    ok(artifact_publish(f->store, "p", f->out, a, &err));
+    assert_ok(artifact_publish(f->store, "p", f->out, a, &err), &err);
     char other[DIGEST_HEX];
     sha256_hex("x", 1, other);
     expect_missing(artifact_load(f->store, "p", other, &b, &err), &err);
     err = ERR_INIT;
-    ok(store_put(f->store, "p/b.txt", "bad", 3, STORE_ALWAYS, NULL, NULL, &err)); /* same size, other bytes */
+    assert_ok(store_put(f->store, "p/b.txt", "bad", 3, STORE_ALWAYS, NULL, NULL, &err),
+              &err); /* same size, other bytes */
     expect_missing(artifact_fetch(f->store, "p", a, NULL, in, &err), &err);
     err = ERR_INIT;
-    ok(store_delete(f->store, "p/b.txt", &err));
+    assert_ok(store_delete(f->store, "p/b.txt", &err), &err);
     expect_missing(artifact_fetch(f->store, "p", a, NULL, in, &err), &err);
     err = ERR_INIT;
-    ok(artifact_fetch(f->store, "p", a, "data/", in, &err)); /* the rest is whole */
+    assert_ok(artifact_fetch(f->store, "p", a, "data/", in, &err), &err); /* the rest is whole */
 }
 
 static void equal_content_from_elsewhere_has_an_equal_digest(void **state)
@@ -199,8 +190,8 @@ static void equal_content_from_elsewhere_has_an_equal_digest(void **state)
     _cleanup_json_ cJSON *y = artifact_config_without_locations(b);
     _cleanup_buf_ struct buf s = BUF_INIT(1000);
     _cleanup_buf_ struct buf t = BUF_INIT(1000);
-    ok(json_canonical(x, &s, &err));
-    ok(json_canonical(y, &t, &err));
+    assert_ok(json_canonical(x, &s, &err), &err);
+    assert_ok(json_canonical(y, &t, &err), &err);
     assert_string_equal(buf_str(&s), buf_str(&t));
     assert_string_equal(
         buf_str(&s), "{\"checks\":[{\"sql\":\"x\"}],\"volume\":{\"baseline\":\"@0123\",\"tolerance\":0.2}}");
@@ -249,7 +240,7 @@ static void bad_manifests_are_refused(void **state)
         "{\"config\":{},\"files\":[{\"name\":\"x\",\"sha256\":\"" SHA
         "\",\"size\":\"9007199254740993\"}],\"inputs\":{},\"type\":\"x\",\"version\":1}";
     _cleanup_artifact_ struct artifact *a = NULL;
-    ok(artifact_manifest_parse(good, strlen(good), &a, &err));
+    assert_ok(artifact_manifest_parse(good, strlen(good), &a, &err), &err);
     assert_true(a->files[0].size == 9007199254740993);
 }
 

@@ -1,10 +1,5 @@
 /* The file:// back end: what store.h promises, races between processes included. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,23 +13,18 @@
 #include "common/base/digest.h"
 #include "common/base/fs.h"
 #include "common/store/store.h"
+#include "tests/unit/unit.h"
 
 struct fixture {
     char *dir, *url;
     struct store *store;
 };
 
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
-
 static struct store *open_store(const char *url)
 {
     struct err err = ERR_INIT;
     struct store *s;
-    ok(store_open(&(struct store_config){.url = url}, &s, &err));
+    assert_ok(store_open(&(struct store_config){.url = url}, &s, &err), &err);
     return s;
 }
 
@@ -42,7 +32,7 @@ static int setup(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = xcalloc(1, sizeof *f);
-    ok(fs_make_temp_dir("/tmp", "store-test", &f->dir, &err));
+    assert_ok(fs_make_temp_dir("/tmp", "store-test", &f->dir, &err), &err);
     f->url = xasprintf("file://%s/root", f->dir);
     f->store = open_store(f->url);
     *state = f;
@@ -54,7 +44,7 @@ static int teardown(void **state)
     struct err err = ERR_INIT;
     struct fixture *f = *state;
     store_free(f->store);
-    ok(fs_remove_tree(f->dir, &err));
+    assert_ok(fs_remove_tree(f->dir, &err), &err);
     free(f->dir);
     free(f->url);
     free(f);
@@ -75,18 +65,18 @@ static void put_then_get_gives_the_bytes(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     char etag[STORE_ETAG_MAX], again[STORE_ETAG_MAX];
-    ok(store_put(f->store, "a/b.json", "hello", 5, STORE_ALWAYS, NULL, etag, &err));
+    assert_ok(store_put(f->store, "a/b.json", "hello", 5, STORE_ALWAYS, NULL, etag, &err), &err);
     _cleanup_free_ char *data = NULL;
     size_t len;
-    ok(store_get(f->store, "a/b.json", 100, &data, &len, again, &err));
+    assert_ok(store_get(f->store, "a/b.json", 100, &data, &len, again, &err), &err);
     assert_int_equal(len, 5);
     assert_string_equal(data, "hello");
     assert_string_equal(etag, again);
     char range[3];
-    ok(store_get_range(f->store, "a/b.json", 1, 3, range, &err));
+    assert_ok(store_get_range(f->store, "a/b.json", 1, 3, range, &err), &err);
     assert_memory_equal(range, "ell", 3);
     struct store_object o;
-    ok(store_head(f->store, "a/b.json", &o, &err));
+    assert_ok(store_head(f->store, "a/b.json", &o, &err), &err);
     assert_int_equal(o.size, 5);
     assert_string_equal(o.etag, etag);
     assert_null(o.key);
@@ -106,14 +96,14 @@ static void missing_objects_are_not_found_with_exit_66(void **state)
     err = ERR_INIT;
     expect_error(store_get_range(f->store, "none", 0, 1, &byte, &err), &err, ERR_NOTFOUND, 66, "not-found");
     err = ERR_INIT;
-    ok(store_put(f->store, "dir/x", "1", 1, STORE_ALWAYS, NULL, NULL, &err));
+    assert_ok(store_put(f->store, "dir/x", "1", 1, STORE_ALWAYS, NULL, NULL, &err), &err);
     expect_error(store_head(f->store, "dir", &o, &err), &err, ERR_NOTFOUND, 66,
                  "not-found"); /* a directory is no object */
     err = ERR_INIT;
     expect_error(store_head(f->store, "dir/x/y", &o, &err), &err, ERR_NOTFOUND, 66, "not-found");
     err = ERR_INIT;
-    ok(store_delete(f->store, "none", &err));
-    ok(store_delete(f->store, "dir/x", &err));
+    assert_ok(store_delete(f->store, "none", &err), &err);
+    assert_ok(store_delete(f->store, "dir/x", &err), &err);
     expect_error(store_head(f->store, "dir/x", &o, &err), &err, ERR_NOTFOUND, 66, "not-found");
 }
 
@@ -123,7 +113,7 @@ static void maxima_and_short_ranges_are_errors(void **state)
     struct err err = ERR_INIT;
     char *data, range[8];
     size_t len;
-    ok(store_put(f->store, "k", "123456", 6, STORE_ALWAYS, NULL, NULL, &err));
+    assert_ok(store_put(f->store, "k", "123456", 6, STORE_ALWAYS, NULL, NULL, &err), &err);
     expect_error(store_get(f->store, "k", 5, &data, &len, NULL, &err), &err, ERR_INVALID, 65, "");
     err = ERR_INIT;
     expect_error(store_get_range(f->store, "k", 3, 4, range, &err), &err, ERR_INVALID, 65, "short");
@@ -146,11 +136,11 @@ static void if_none_loses_with_exists_and_if_match_with_conflict(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     char first[STORE_ETAG_MAX], second[STORE_ETAG_MAX];
-    ok(store_put(f->store, "doc", "1", 1, STORE_IF_NONE, NULL, first, &err));
+    assert_ok(store_put(f->store, "doc", "1", 1, STORE_IF_NONE, NULL, first, &err), &err);
     expect_error(store_put(f->store, "doc", "2", 1, STORE_IF_NONE, NULL, NULL, &err), &err, ERR_EXISTS, 70,
                  "exists");
     err = ERR_INIT;
-    ok(store_put(f->store, "doc", "3", 1, STORE_IF_MATCH, first, second, &err));
+    assert_ok(store_put(f->store, "doc", "3", 1, STORE_IF_MATCH, first, second, &err), &err);
     assert_string_not_equal(first, second);
     expect_error(store_put(f->store, "doc", "4", 1, STORE_IF_MATCH, first, NULL, &err), &err, ERR_CONFLICT,
                  75, "conflict");
@@ -159,11 +149,11 @@ static void if_none_loses_with_exists_and_if_match_with_conflict(void **state)
                  75, "conflict");
     err = ERR_INIT;
     _cleanup_free_ char *data = NULL;
-    ok(store_get(f->store, "doc", 10, &data, NULL, NULL, &err));
+    assert_ok(store_get(f->store, "doc", 10, &data, NULL, NULL, &err), &err);
     assert_string_equal(data, "3");
     _cleanup_free_ char *tmp = xasprintf("%s/root/.trainyard/tmp", f->dir);
     struct fs_list list = {0};
-    ok(fs_list_tree(tmp, &list, &err));
+    assert_ok(fs_list_tree(tmp, &list, &err), &err);
     assert_int_equal(list.n, 0); /* losers leave nothing behind */
     fs_list_release(&list);
 }
@@ -172,7 +162,7 @@ static char *write_file(const struct fixture *f, const char *name, const char *t
 {
     struct err err = ERR_INIT;
     char *path = fs_join(f->dir, name);
-    ok(fs_write_atomic(path, text, strlen(text), &err));
+    assert_ok(fs_write_atomic(path, text, strlen(text), &err), &err);
     return path;
 }
 
@@ -190,7 +180,7 @@ static void files_are_verified_both_ways(void **state)
     struct store_object o;
     expect_error(store_head(f->store, "x", &o, &err), &err, ERR_NOTFOUND, 66, "not-found");
     err = ERR_INIT;
-    ok(store_put_file(f->store, "x", path, good, &err));
+    assert_ok(store_put_file(f->store, "x", path, good, &err), &err);
     expect_error(store_get_file(f->store, "x", out, bad, -1, NULL, &err), &err, ERR_TERMINAL, 74, "checksum");
     assert_false(fs_exists(out));
     err = ERR_INIT;
@@ -199,10 +189,10 @@ static void files_are_verified_both_ways(void **state)
     expect_error(store_get_file(f->store, "x", out, NULL, -1, "\"other\"", &err), &err, ERR_CONFLICT, 75,
                  "source-changed");
     err = ERR_INIT;
-    ok(store_head(f->store, "x", &o, &err));
-    ok(store_get_file(f->store, "x", out, good, 7, o.etag, &err));
+    assert_ok(store_head(f->store, "x", &o, &err), &err);
+    assert_ok(store_get_file(f->store, "x", out, good, 7, o.etag, &err), &err);
     _cleanup_free_ char *data = NULL;
-    ok(fs_read_file(out, 100, &data, NULL, &err));
+    assert_ok(fs_read_file(out, 100, &data, NULL, &err), &err);
     assert_string_equal(data, "content");
     assert_true(fs_exists(path)); /* put_file copies */
 }
@@ -214,7 +204,7 @@ static void moving_takes_the_file_itself(void **state)
     _cleanup_free_ char *path = write_file(f, "in", "content");
     struct stat before, after;
     assert_int_equal(stat(path, &before), 0);
-    ok(store_put_file_moving(f->store, "deep/er/x", path, NULL, &err));
+    assert_ok(store_put_file_moving(f->store, "deep/er/x", path, NULL, &err), &err);
     assert_false(fs_exists(path));
     _cleanup_free_ char *local = store_local_path(f->store, "deep/er/x");
     assert_int_equal(stat(local, &after), 0);
@@ -242,7 +232,7 @@ static void lists_are_in_byte_order_of_whole_keys(void **state)
     struct err err = ERR_INIT;
     const char *keys[] = {"m/a/z", "m/a-b", "m/a.c", "m/b", "m0", "n/x", "m/a/b/c"};
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-        ok(store_put(f->store, keys[i], "x", 1, STORE_ALWAYS, NULL, NULL, &err));
+        assert_ok(store_put(f->store, keys[i], "x", 1, STORE_ALWAYS, NULL, NULL, &err), &err);
     static const struct {
         const char *prefix, *expected;
     } table[] = {
@@ -255,7 +245,7 @@ static void lists_are_in_byte_order_of_whole_keys(void **state)
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         _cleanup_buf_ struct buf found = BUF_INIT(1000);
-        ok(store_list(f->store, table[i].prefix, collect, &found, &err));
+        assert_ok(store_list(f->store, table[i].prefix, collect, &found, &err), &err);
         assert_string_equal(buf_str(&found), table[i].expected);
     }
     assert_int_equal(store_list(f->store, "n/", stop_at_once, NULL, &err), -1);
@@ -331,10 +321,10 @@ static void no_update_is_lost_among_processes(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    ok(store_put(f->store, "counter", "0", 1, STORE_ALWAYS, NULL, NULL, &err));
+    assert_ok(store_put(f->store, "counter", "0", 1, STORE_ALWAYS, NULL, NULL, &err), &err);
     assert_int_equal(run_children(f->url, CHILDREN, count_up), 0);
     _cleanup_free_ char *text = NULL;
-    ok(store_get(f->store, "counter", 100, &text, NULL, NULL, &err));
+    assert_ok(store_get(f->store, "counter", 100, &text, NULL, NULL, &err), &err);
     assert_int_equal(strtol(text, NULL, 10), CHILDREN * ROUNDS);
 }
 
@@ -371,7 +361,7 @@ static void a_killed_writer_leaves_no_lock(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    ok(store_put(f->store, "k", "1", 1, STORE_ALWAYS, NULL, NULL, &err));
+    assert_ok(store_put(f->store, "k", "1", 1, STORE_ALWAYS, NULL, NULL, &err), &err);
     pid_t pid = fork();
     if (pid == 0) { /* hold every lock, then die */
         for (unsigned i = 0; i < 256; i++) {
@@ -386,9 +376,9 @@ static void a_killed_writer_leaves_no_lock(void **state)
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
-    ok(store_put(f->store, "k", "2", 1, STORE_ALWAYS, NULL, NULL, &err));
+    assert_ok(store_put(f->store, "k", "2", 1, STORE_ALWAYS, NULL, NULL, &err), &err);
     _cleanup_free_ char *data = NULL;
-    ok(store_get(f->store, "k", 10, &data, NULL, NULL, &err));
+    assert_ok(store_get(f->store, "k", 10, &data, NULL, NULL, &err), &err);
     assert_string_equal(data, "2");
 }
 
@@ -397,14 +387,14 @@ static void a_read_only_source_is_never_written(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     _cleanup_free_ char *source = xasprintf("%s/source", f->dir);
-    ok(fs_mkdir_p(source, &err));
+    assert_ok(fs_mkdir_p(source, &err), &err);
     _cleanup_free_ char *url = xasprintf("file://%s/", source);
     _cleanup_store_ struct store *s = open_store(url);
     _cleanup_buf_ struct buf found = BUF_INIT(100);
-    ok(store_list(s, "", collect, &found, &err));
-    ok(store_delete(s, "none", &err));
+    assert_ok(store_list(s, "", collect, &found, &err), &err);
+    assert_ok(store_delete(s, "none", &err), &err);
     struct fs_list list = {0};
-    ok(fs_list_tree(source, &list, &err));
+    assert_ok(fs_list_tree(source, &list, &err), &err);
     assert_int_equal(list.n, 0);
     _cleanup_free_ char *internal = fs_join(source, ".trainyard");
     assert_false(fs_exists(internal));

@@ -1,21 +1,11 @@
 /* The SQL form of the named hashes gives what the C form gives. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
 #include <inttypes.h>
 
 #include "common/base/fs.h"
 #include "stages/table/table.h"
 #include "stages/tensor/featurehash.h"
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
+#include "tests/unit/unit.h"
 
 struct check {
     size_t rows, wrong;
@@ -44,26 +34,31 @@ static void sql_and_c_agree(void **state)
     (void)state;
     struct err err = ERR_INIT;
     _cleanup_free_ char *scratch = NULL;
-    ok(fs_make_temp_dir("/tmp", "test-hashsql", &scratch, &err));
+    assert_ok(fs_make_temp_dir("/tmp", "test-hashsql", &scratch, &err), &err);
     _cleanup_table_ struct table *t = NULL;
-    ok(table_open(&(struct table_config){.scratch = scratch, .memory_bytes = 256 << 20, .threads = 2}, &t,
-                  &err));
-    ok(table_lock(t, &err));
+    assert_ok(table_open(&(struct table_config){.scratch = scratch, .memory_bytes = 256 << 20, .threads = 2},
+                         &t, &err),
+              &err);
+    assert_ok(table_lock(t, &err), &err);
     static const enum column_type types[] = {COLUMN_I64, COLUMN_STR, COLUMN_I64, COLUMN_I64};
     struct check c = {0};
-    ok(table_stream(
-        t,
-        "SELECT n, w, trainyard_xxh64(n, 7), CASE WHEN n % 5 <> 0 THEN trainyard_xxh64_text(w, trainyard_xxh64(n, 7)) END "
-        "FROM (SELECT range * 1000003 - 500000000 AS n, repeat('é', (range % 20)::INT) || range AS w FROM range(20000))",
-        types, 4, each, &c, &err));
+    assert_ok(
+        table_stream(
+            t,
+            "SELECT n, w, trainyard_xxh64(n, 7), CASE WHEN n % 5 <> 0 THEN trainyard_xxh64_text(w, trainyard_xxh64(n, 7)) END "
+            "FROM (SELECT range * 1000003 - 500000000 AS n, repeat('é', (range % 20)::INT) || range AS w FROM range(20000))",
+            types, 4, each, &c, &err),
+        &err);
     assert_int_equal(c.rows, 20000);
     assert_int_equal(c.wrong, 0);
     int64_t nulls;
-    ok(table_query_int(
-        t, &nulls, NULL, &err,
-        "SELECT count(*) FROM (SELECT trainyard_xxh64(CASE WHEN range %% 3 = 0 THEN range END, 0) AS h FROM range(300)) WHERE h IS NULL"));
+    assert_ok(
+        table_query_int(
+            t, &nulls, NULL, &err,
+            "SELECT count(*) FROM (SELECT trainyard_xxh64(CASE WHEN range %% 3 = 0 THEN range END, 0) AS h FROM range(300)) WHERE h IS NULL"),
+        &err);
     assert_int_equal(nulls, 200);
-    ok(fs_remove_tree(scratch, &err));
+    assert_ok(fs_remove_tree(scratch, &err), &err);
 }
 
 int main(void)

@@ -1,20 +1,9 @@
 /* User SQL cannot reach anything but the step's own tables: refused by shape, and by the locked engine as well. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include "common/base/alloc.h"
 #include "common/base/fs.h"
 #include "stages/table/table.h"
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
+#include "tests/unit/unit.h"
 
 /* A mounted secret, a readable scratch, and a locked table `x`. */
 struct fixture {
@@ -26,18 +15,22 @@ static int setup(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = xcalloc(1, sizeof *f);
-    ok(fs_make_temp_dir("/tmp", "lockdown-test", &f->dir, &err));
+    assert_ok(fs_make_temp_dir("/tmp", "lockdown-test", &f->dir, &err), &err);
     f->scratch = fs_join(f->dir, "scratch");
     _cleanup_free_ char *secrets = fs_join(f->dir, "secrets");
     f->secret = fs_join(secrets, "AWS_SECRET_ACCESS_KEY");
-    ok(fs_mkdir_p(f->scratch, &err));
-    ok(fs_mkdir_p(secrets, &err));
-    ok(fs_write_atomic(f->secret, "hunter2\n", 8, &err));
-    ok(table_open(&(struct table_config){.scratch = f->scratch, .memory_bytes = 256 << 20, .threads = 1},
-                  &f->table, &err));
-    ok(table_exec(f->table, &err,
-                  "CREATE TABLE x AS SELECT range AS a, 'u' || range AS \"user\" FROM range(10)"));
-    ok(table_lock(f->table, &err));
+    assert_ok(fs_mkdir_p(f->scratch, &err), &err);
+    assert_ok(fs_mkdir_p(secrets, &err), &err);
+    assert_ok(fs_write_atomic(f->secret, "hunter2\n", 8, &err), &err);
+    assert_ok(table_open(&(struct table_config){.scratch = f->scratch,
+                                                .memory_bytes = 256 << 20,
+                                                .threads = 1},
+                         &f->table, &err),
+              &err);
+    assert_ok(table_exec(f->table, &err,
+                         "CREATE TABLE x AS SELECT range AS a, 'u' || range AS \"user\" FROM range(10)"),
+              &err);
+    assert_ok(table_lock(f->table, &err), &err);
     *state = f;
     return 0;
 }
@@ -47,7 +40,7 @@ static int teardown(void **state)
     struct err err = ERR_INIT;
     struct fixture *f = *state;
     table_free(f->table);
-    ok(fs_remove_tree(f->dir, &err));
+    assert_ok(fs_remove_tree(f->dir, &err), &err);
     free(f->dir);
     free(f->scratch);
     free(f->secret);
@@ -200,7 +193,7 @@ static void test_volatile_may_be_allowed(void **state)
 {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    ok(table_check_expression(f->table, "random() < 0.5", false, &err));
+    assert_ok(table_check_expression(f->table, "random() < 0.5", false, &err), &err);
 }
 
 static void test_too_long_and_too_deep(void **state)

@@ -1,22 +1,12 @@
 /* A feature spec's raw expressions over a table: order, types, NULLs, serving values, extras, symbolic links to files. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/fs.h"
 #include "stages/table/rawcolumns.h"
 #include "stages/tensor/safetensors.h"
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
+#include "tests/unit/unit.h"
 
 static const char document[] =
     "{\"version\":1,\"label\":{\"column\":\"y\",\"type\":\"binary\"},\"rowKey\":[\"id\"],\"carry\":[],"
@@ -37,23 +27,28 @@ static int setup(void **state)
 {
     struct err err = ERR_INIT;
     struct fixture *f = xcalloc(1, sizeof *f);
-    ok(fs_make_temp_dir("/tmp", "rawcolumns-test", &f->dir, &err));
+    assert_ok(fs_make_temp_dir("/tmp", "rawcolumns-test", &f->dir, &err), &err);
     f->scratch = fs_join(f->dir, "scratch");
     f->outside = fs_join(f->dir, "store");
     _cleanup_free_ char *json = fs_join(f->dir, "feature-spec.json"),
                         *words = fs_join(f->dir, "vocabularies.safetensors");
-    ok(fs_mkdir_p(f->scratch, &err));
-    ok(fs_mkdir_p(f->outside, &err));
-    ok(fs_write_atomic(json, document, strlen(document), &err));
-    ok(safetensors_write(words, NULL, 0, NULL, &err));
-    ok(featurespec_load(f->dir, &f->spec, &err));
-    ok(table_open(&(struct table_config){.scratch = f->scratch, .memory_bytes = 256 << 20, .threads = 2},
-                  &f->table, &err));
-    ok(table_exec(
-        f->table, &err,
-        "CREATE TABLE x AS SELECT range AS id, CASE WHEN range %% 5 = 0 THEN NULL ELSE range * 0.5 END AS price, "
-        "CAST(range %% 10 AS INTEGER) AS \"the place\", CASE range %% 3 WHEN 0 THEN 'a' WHEN 1 THEN 'b' END AS word FROM "
-        "range(70000)"));
+    assert_ok(fs_mkdir_p(f->scratch, &err), &err);
+    assert_ok(fs_mkdir_p(f->outside, &err), &err);
+    assert_ok(fs_write_atomic(json, document, strlen(document), &err), &err);
+    assert_ok(safetensors_write(words, NULL, 0, NULL, &err), &err);
+    assert_ok(featurespec_load(f->dir, &f->spec, &err), &err);
+    assert_ok(table_open(&(struct table_config){.scratch = f->scratch,
+                                                .memory_bytes = 256 << 20,
+                                                .threads = 2},
+                         &f->table, &err),
+              &err);
+    assert_ok(
+        table_exec(
+            f->table, &err,
+            "CREATE TABLE x AS SELECT range AS id, CASE WHEN range %% 5 = 0 THEN NULL ELSE range * 0.5 END AS price, "
+            "CAST(range %% 10 AS INTEGER) AS \"the place\", CASE range %% 3 WHEN 0 THEN 'a' WHEN 1 THEN 'b' END AS word FROM "
+            "range(70000)"),
+        &err);
     *state = f;
     return 0;
 }
@@ -64,7 +59,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     featurespec_free(f->spec);
     table_free(f->table);
-    ok(fs_remove_tree(f->dir, &err));
+    assert_ok(fs_remove_tree(f->dir, &err), &err);
     free(f->dir);
     free(f->scratch);
     free(f->outside);
@@ -106,7 +101,8 @@ static void stream(struct fixture *f, bool serving, const char *relation)
     struct err err = ERR_INIT;
     struct seen seen = {.serving = serving, .next = 69999, .spec = f->spec};
     static const struct rawcolumns_extra key = {"key", "id", COLUMN_I64};
-    ok(rawcolumns_stream(f->table, f->spec, serving, relation, "id DESC", &key, 1, look, &seen, &err));
+    assert_ok(rawcolumns_stream(f->table, f->spec, serving, relation, "id DESC", &key, 1, look, &seen, &err),
+              &err);
     assert_int_equal(seen.next, -1);
     featurebatch_release(&seen.batch);
 }
@@ -126,10 +122,10 @@ static void test_links_into_a_store(void **state)
                         *link = fs_join(f->scratch, "part.parquet");
     _cleanup_free_ char *aside = fs_join(f->scratch, "aside.parquet"),
                         *relation = xasprintf("read_parquet('%s')", link);
-    ok(table_exec(f->table, &err, "COPY x TO '%s' (FORMAT parquet)", aside));
+    assert_ok(table_exec(f->table, &err, "COPY x TO '%s' (FORMAT parquet)", aside), &err);
     assert_int_equal(rename(aside, target), 0);
     assert_int_equal(symlink(target, link), 0);
-    ok(table_lock(f->table, &err));
+    assert_ok(table_lock(f->table, &err), &err);
     assert_true(table_exec(f->table, &err, "SELECT * FROM %s", relation) < 0);
     assert_non_null(strstr(err.msg, "Permission"));
     err_clear(&err);
@@ -139,8 +135,8 @@ static void test_links_into_a_store(void **state)
                                         .readable = readable,
                                         .memory_bytes = 256 << 20,
                                         .threads = 2};
-    ok(table_open(&config, &f->table, &err));
-    ok(table_lock(f->table, &err));
+    assert_ok(table_open(&config, &f->table, &err), &err);
+    assert_ok(table_lock(f->table, &err), &err);
     stream(f, false, relation);
 }
 

@@ -1,22 +1,12 @@
 /* The connection: typed queries, streams in fixed batches, equal sums whatever the threads, deadlines, stopping. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
 #include <inttypes.h>
 
 #include "common/base/alloc.h"
 #include "common/base/fs.h"
 #include "common/base/json.h"
 #include "stages/table/table.h"
-
-#define ok(call)                                \
-    do {                                        \
-        if ((call) < 0)                         \
-            fail_msg("%s: %s", #call, err.msg); \
-    } while (0)
+#include "tests/unit/unit.h"
 
 static char *scratch;
 
@@ -24,7 +14,7 @@ static int setup(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    ok(fs_make_temp_dir("/tmp", "table-test", &scratch, &err));
+    assert_ok(fs_make_temp_dir("/tmp", "table-test", &scratch, &err), &err);
     return 0;
 }
 
@@ -32,7 +22,7 @@ static int teardown(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    ok(fs_remove_tree(scratch, &err));
+    assert_ok(fs_remove_tree(scratch, &err), &err);
     scratch = xfree(scratch);
     return 0;
 }
@@ -41,12 +31,13 @@ static struct table *open_table(int threads, int64_t deadline_ms, bool (*stop)(v
 {
     struct err err = ERR_INIT;
     struct table *t = NULL;
-    ok(table_open(&(struct table_config){.scratch = scratch,
-                                         .memory_bytes = 512 << 20,
-                                         .threads = threads,
-                                         .deadline_ms = deadline_ms,
-                                         .stop = stop},
-                  &t, &err));
+    assert_ok(table_open(&(struct table_config){.scratch = scratch,
+                                                .memory_bytes = 512 << 20,
+                                                .threads = threads,
+                                                .deadline_ms = deadline_ms,
+                                                .stop = stop},
+                         &t, &err),
+              &err);
     return t;
 }
 
@@ -59,14 +50,14 @@ static void test_single_values(void **state)
     double d;
     bool null;
     _cleanup_free_ char *text = NULL;
-    ok(table_exec(t, &err, "CREATE TABLE x AS SELECT range AS a FROM range(%d)", 10));
-    ok(table_query_int(t, &i, NULL, &err, "SELECT sum(a) FROM x"));
+    assert_ok(table_exec(t, &err, "CREATE TABLE x AS SELECT range AS a FROM range(%d)", 10), &err);
+    assert_ok(table_query_int(t, &i, NULL, &err, "SELECT sum(a) FROM x"), &err);
     assert_int_equal(i, 45);
-    ok(table_query_double(t, &d, NULL, &err, "SELECT 0.25"));
+    assert_ok(table_query_double(t, &d, NULL, &err, "SELECT 0.25"), &err);
     assert_true(d == 0.25);
-    ok(table_query_int(t, &i, &null, &err, "SELECT max(a) FROM x WHERE a > 100"));
+    assert_ok(table_query_int(t, &i, &null, &err, "SELECT max(a) FROM x WHERE a > 100"), &err);
     assert_true(null);
-    ok(table_query_string(t, &text, &err, "SELECT 'it''s'"));
+    assert_ok(table_query_string(t, &text, &err, "SELECT 'it''s'"), &err);
     assert_string_equal(text, "it's");
     assert_true(table_query_int(t, &i, NULL, &err, "SELECT max(a) FROM x WHERE a > 100") < 0);
     assert_non_null(strstr(err.msg, "NULL"));
@@ -126,13 +117,16 @@ static void test_stream_is_ordered_and_equal_at_1_2_5_threads(void **state)
     for (size_t k = 0; k < ARRAY_SIZE(threads); k++) {
         struct err err = ERR_INIT;
         _cleanup_table_ struct table *t = open_table(threads[k], 0, NULL);
-        ok(table_exec(
-            t, &err,
-            "CREATE TABLE x AS SELECT range AS a, CASE WHEN range %% 7 = 0 THEN NULL ELSE sin(range) END AS b FROM range(300000) ORDER BY hash(range)"));
+        assert_ok(
+            table_exec(
+                t, &err,
+                "CREATE TABLE x AS SELECT range AS a, CASE WHEN range %% 7 = 0 THEN NULL ELSE sin(range) END AS b FROM range(300000) ORDER BY hash(range)"),
+            &err);
         struct seen seen = {0};
         static const enum column_type types[] = {COLUMN_I64, COLUMN_F64, COLUMN_STR};
-        ok(table_stream(t, "SELECT a, b, 'row ' || a FROM x ORDER BY a -- comment", types, 3, look, &seen,
-                        &err));
+        assert_ok(table_stream(t, "SELECT a, b, 'row ' || a FROM x ORDER BY a -- comment", types, 3, look,
+                               &seen, &err),
+                  &err);
         assert_int_equal(seen.rows, 300000);
         assert_int_equal(seen.batches, 5);
         if (k == 0)
@@ -161,7 +155,7 @@ static void test_callback_ends_the_stream(void **state)
     assert_int_equal(calls, 1);
     err_clear(&err);
     int64_t n;
-    ok(table_query_int(t, &n, NULL, &err, "SELECT 7")); /* the connection is usable afterwards */
+    assert_ok(table_query_int(t, &n, NULL, &err, "SELECT 7"), &err); /* the connection is usable afterwards */
     assert_int_equal(n, 7);
 }
 
@@ -172,7 +166,7 @@ static void test_deadline(void **state)
     (void)state;
     struct err err = ERR_INIT;
     _cleanup_table_ struct table *t = open_table(1, 300, NULL);
-    ok(table_lock(t, &err));
+    assert_ok(table_lock(t, &err), &err);
     int64_t n;
     assert_true(table_query_int(t, &n, NULL, &err, SLOW) < 0);
     assert_string_equal(err.reason, "deadline");
@@ -206,11 +200,11 @@ static void test_describe_and_quotes(void **state)
     _cleanup_table_ struct table *t = open_table(1, 0, NULL);
     _cleanup_free_ char *name = table_quote_ident("a \"b\" c");
     assert_string_equal(name, "\"a \"\"b\"\" c\"");
-    ok(table_exec(t, &err, "CREATE TABLE %s (\"x y\" INTEGER, t TIMESTAMP)", name));
+    assert_ok(table_exec(t, &err, "CREATE TABLE %s (\"x y\" INTEGER, t TIMESTAMP)", name), &err);
     _cleanup_json_ cJSON *columns = NULL;
-    ok(table_describe(t, name, &columns, &err));
+    assert_ok(table_describe(t, name, &columns, &err), &err);
     _cleanup_buf_ struct buf text = BUF_INIT(1000);
-    ok(json_canonical(columns, &text, &err));
+    assert_ok(json_canonical(columns, &text, &err), &err);
     assert_string_equal(text.data,
                         "[{\"name\":\"x y\",\"type\":\"INTEGER\"},{\"name\":\"t\",\"type\":\"TIMESTAMP\"}]");
 }
