@@ -7,7 +7,7 @@ passed=0 failed=0 skipped=0
 for entry; do
     name=${entry%%: *} command=${entry#*: }
     start=$SECONDS
-    echo "== $name: $command"
+    echo "== $name: ${command:0:100}"
     log=$(mktemp)
     bash -c "$command" 2>&1 </dev/null | tee "$log"
     rc=${PIPESTATUS[0]}
