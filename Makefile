@@ -101,7 +101,7 @@ SYS_runtime :=
 SYS_tensor :=
 SYS_table := -L$(DUCKDB_DIR) -lduckdb -Wl,-rpath,$(DUCKDB_DIR)
 SYS_report :=
-SYS_model := -ldnnl
+SYS_model :=
 SYS_collective := -lgloo -lstdc++
 
 lib = $(BUILD)/lib/lib$(1).a

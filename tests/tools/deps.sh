@@ -19,7 +19,7 @@ as_root() {
 
 # name: why
 debian_build="gcc:compiler g++:compiler-of-the-Gloo-shim make:build libc6-dev:C-library pkg-config:finds-libraries
-libcurl4-openssl-dev:HTTP libcjson-dev:JSON libyaml-dev:YAML libssl-dev:digests-and-signatures libdnnl-dev:CPU-tensor-primitives
+libcurl4-openssl-dev:HTTP libcjson-dev:JSON libyaml-dev:YAML libssl-dev:digests-and-signatures
 libgloo-dev:CPU-collectives libmicrohttpd-dev:small-HTTP-listener nodejs:for-npm npm:fetches-DuckDB golang-go:fetches-DuckDB's-header-and-builds-the-S3-server
 ca-certificates:TLS unzip:unpacks python3:test-tools"
 debian_test="libcmocka-dev:unit-tests curl:test-client procps:process-checks openssl:test-keys python3:test-tools iproute2:test-networks"
