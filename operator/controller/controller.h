@@ -17,7 +17,7 @@
 #include "operator/kube/events.h"
 #include "operator/kube/lease.h"
 #include "operator/kube/queue.h"
-#include "operator/kube/reflector.h"
+#include "operator/kube/reflectors.h"
 
 struct metrics;
 struct progress;
@@ -41,7 +41,7 @@ struct controller {
     struct loop *loop;
     struct kube_client *client;
     const struct controller_options *options;
-    struct reflector *pipelines, *runs, *jobs, *pods; /* jobs, pods: LABEL_MANAGED_BY only */
+    struct reflectors *pipelines, *runs, *jobs, *pods; /* jobs, pods: LABEL_MANAGED_BY only */
     struct queue *pipeline_queue, *run_queue;         /* keys "namespace/name" */
     struct recorder *events;
     struct metrics *metrics;

@@ -26,6 +26,7 @@ struct seen_run {
     char *pipeline;       /* spec.pipeline */
     char *trigger;        /* LABEL_TRIGGER; NULL: a person's */
     char *spec_hash;      /* ANNOTATION_SPEC_HASH; NULL */
+    char *revision;       /* status.revision, else spec.revision; NULL: none yet */
     enum run_phase phase; /* PHASE_PENDING while there is no status */
     int64_t scheduled_ms; /* spec.scheduledTime, else the creation time */
     int64_t finished_ms;  /* 0: not yet */
