@@ -166,6 +166,30 @@ static void check_fanout(const struct decoder *d, size_t step, const cJSON *json
                              (long long)s->fanout.min_success);
 }
 
+/* "x-1" for the step "x": what item 1 of a fan-out is called, too (plan_job_name()). */
+static bool named_like_item(const char *name, const char *fanout)
+{
+    size_t n = strlen(fanout);
+    if (!text_starts_with(name, fanout) || name[n] != '-')
+        return false;
+    const char *digits = name + n + 1;
+    return *digits && digits[strspn(digits, "0123456789")] == '\0' && (digits[0] != '0' || !digits[1]);
+}
+
+/* Two steps must not ask for Jobs of one name: the second would wait for the first one's to go away, for ever. */
+static void check_job_names(const struct decoder *d, size_t step, const cJSON *json)
+{
+    const struct step *s = &d->p->steps[step];
+    for (size_t i = 0; i < d->p->n_steps && !s->fanout.n_axes; i++) {
+        const struct step *other = &d->p->steps[i];
+        if (other->fanout.n_axes && named_like_item(s->name, other->name))
+            decoder_step_finding(
+                d, step, "name", field(json, "name"), false,
+                "the Jobs of the step \"%s\" and of item %s of the fan-out \"%s\" would have equal names: give one of the steps another name",
+                s->name, s->name + strlen(other->name) + 1, other->name);
+    }
+}
+
 static void check_finally(const struct decoder *d, size_t step, const cJSON *json)
 {
     const struct step *s = &d->p->steps[step];
@@ -348,6 +372,7 @@ void validate_step(struct decoder *d, size_t step)
     const cJSON *json = decoder_step_json(d, step);
     check_inputs(d, step);
     check_fanout(d, step, json);
+    check_job_names(d, step, json);
     check_finally(d, step, json);
     check_workers(d, step, json);
     check_retry(d, step, json);
