@@ -18,7 +18,7 @@ cJSON *describe_run(const struct record *r, struct store *store);
 
 /* Table of steps: step, state, attempts, time, cached, values. */
 void describe_steps(const cJSON *run, const struct ui_style *style, struct buf *out);
-/* Table, reports, registered versions, where everything lies. */
+/* Table, reports, the cache's words, registered versions, where everything lies. */
 void describe_summary(const cJSON *run, const struct ui_style *style, struct buf *out);
 /* What to know and what to do after a run that did not succeed: the failed steps' messages in full, logs, next commands. */
 void describe_failure(const struct record *r, const cJSON *run, struct buf *out);

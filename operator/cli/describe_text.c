@@ -75,6 +75,26 @@ void describe_steps(const cJSON *run, const struct ui_style *style, struct buf *
     }
 }
 
+/* Why the cache answered, or did not: of an item only what no item before it said. */
+static void add_cache_notes(const cJSON *steps, struct buf *out)
+{
+    const cJSON *s, *item;
+    cJSON_ArrayForEach(s, steps)
+    {
+        const char *said = text_of(s, "cacheNote");
+        if (*said)
+            (void)buf_addf(out, "cache of %s: %s\n", text_of(s, "name"), said);
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(s, "items"))
+        {
+            const char *note = text_of(item, "cacheNote");
+            if (*note && strcmp(note, said) != 0)
+                (void)buf_addf(out, "cache of %s[%.0f]: %s\n", text_of(s, "name"),
+                               cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(item, "index")), note);
+            said = *note ? note : said;
+        }
+    }
+}
+
 void describe_summary(const cJSON *run, const struct ui_style *style, struct buf *out)
 {
     const cJSON *s, *report, *steps = cJSON_GetObjectItemCaseSensitive(run, "steps"),
@@ -87,6 +107,7 @@ void describe_summary(const cJSON *run, const struct ui_style *style, struct buf
         cJSON_ArrayForEach(report, cJSON_GetObjectItemCaseSensitive(s, "reports"))(void)
             buf_addf(out, "report of %s: %s\n", text_of(s, "name"), report->valuestring);
     }
+    add_cache_notes(steps, out);
     cJSON_ArrayForEach(s, steps)
     {
         const char *model = text_of(s, "model");

@@ -240,7 +240,8 @@ static void the_table_names_steps_states_and_values(void **state)
         "{\"name\":\"r-1\",\"phase\":\"Failed\",\"store\":\"file:///s\",\"seconds\":75.2,\"steps\":["
         "{\"name\":\"validate\",\"state\":\"Succeeded\",\"cached\":true,\"attempts\":1,\"seconds\":0.31,\"values\":{\"rows\":10},\"reports\":[\"/s/report.html\"]},"
         "{\"name\":\"register\",\"model\":\"ranker\",\"state\":\"Succeeded\",\"cached\":false,\"attempts\":2,\"seconds\":12,\"values\":{\"version\":3,\"created\":false}},"
-        "{\"name\":\"train\",\"state\":\"Failed\",\"cached\":false,\"attempts\":3,\"values\":{},\"message\":\"fell over\"}]}";
+        "{\"name\":\"many\",\"state\":\"Succeeded\",\"cached\":false,\"attempts\":1,\"items\":[{\"index\":0,\"cacheNote\":\"new\"},{\"index\":1,\"cacheNote\":\"new\"},{\"index\":2,\"cacheNote\":\"cached\"}]},"
+        "{\"name\":\"train\",\"state\":\"Failed\",\"cached\":false,\"attempts\":3,\"values\":{},\"cacheNote\":\"not cached: config.epochs changed\",\"message\":\"fell over\"}]}";
     _cleanup_json_ cJSON *j = NULL;
     assert_int_equal(json_parse(run, sizeof run - 1, 4096, &j, &err), 0);
     struct ui_style style = {.width = 80, .height = 24, .unicode = true};
@@ -249,9 +250,13 @@ static void the_table_names_steps_states_and_values(void **state)
     EXPECT_LINES(buf_str(&out), "STEP      STATE      TRIES  TIME     CACHED  VALUES\n"
                                 "validate  Succeeded  1      0.3 s    yes     rows 10\n"
                                 "register  Succeeded  2      12 s     no      version 3, created false\n"
+                                "many      Succeeded  1      -        no      3 items\n"
                                 "train     Failed     3      -        no      fell over\n"
                                 "\n"
                                 "report of validate: /s/report.html\n"
+                                "cache of many[0]: new\n"
+                                "cache of many[2]: cached\n"
+                                "cache of train: not cached: config.epochs changed\n"
                                 "registered: ranker version 3 (it existed already)\n"
                                 "run r-1: Failed after 1:15, in file:///s\n");
 }
