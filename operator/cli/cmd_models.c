@@ -9,8 +9,11 @@
 #include "common/base/limits.h"
 #include "common/base/text.h"
 #include "common/store/registry.h"
+#include "operator/cli/columns.h"
 #include "operator/cli/command.h"
 #include "operator/cli/ui.h"
+
+enum { METRIC_COLUMNS = 80 };
 
 struct options {
     const char *store, *registry, *manifest, *output, *who, *why, *public_key;
@@ -138,6 +141,13 @@ static int64_t int_of(const cJSON *o, const char *key)
     return json_get_int_or(o, &root, key, 0, &v, &ignored) < 0 ? 0 : v;
 }
 
+static int print_table(const struct columns *table, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(4 << 20);
+    columns_print(table, &text);
+    return buf_check(&text, "the table", err) < 0 ? -1 : command_print(&text, err);
+}
+
 static int do_list(struct store *s, const struct options *o, int n, char **args, struct err *err)
 {
     (void)n;
@@ -152,20 +162,19 @@ static int do_list(struct store *s, const struct options *o, int n, char **args,
         (void)fprintf(stderr, "no models in %s\n", store_url(s));
         return 0;
     }
-    (void)printf("%-28s  %-6s  %s\n", "MODEL", "NEWEST", "ALIASES");
+    static const char *const titles[] = {"MODEL", "NEWEST", "ALIASES", NULL};
+    _cleanup_columns_ struct columns *table = columns_new(titles);
     cJSON_ArrayForEach(m, models)
     {
-        bool first = true;
-        (void)printf("%-28s  %-6" PRId64 "  ", text_of(m, "name"), int_of(m, "newest"));
-        cJSON_ArrayForEach(a, cJSON_GetObjectItemCaseSensitive(m, "aliases"))
-        {
-            (void)printf("%s%s → %" PRId64, first ? "" : ", ", a->string,
-                         int_of(cJSON_GetObjectItemCaseSensitive(m, "aliases"), a->string));
-            first = false;
-        }
-        (void)printf("%s\n", first ? "-" : "");
+        const cJSON *aliases = cJSON_GetObjectItemCaseSensitive(m, "aliases");
+        _cleanup_buf_ struct buf names = BUF_INIT(4096);
+        cJSON_ArrayForEach(a, aliases)(void)
+            buf_addf(&names, "%s%s → %" PRId64, names.len ? ", " : "", a->string, int_of(aliases, a->string));
+        columns_add(table, text_of(m, "name"));
+        columns_addf(table, "%" PRId64, int_of(m, "newest"));
+        columns_add(table, buf_str(&names));
     }
-    return 0;
+    return print_table(table, err);
 }
 
 /* {alias: version} of one model. */
@@ -182,14 +191,6 @@ static cJSON *aliases_of(struct store *s, const char *model)
             return cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(m, "aliases"), true);
     }
     return json_object();
-}
-
-static void print_metrics(const cJSON *version, size_t columns)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT(64 * 1024);
-    const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(version, "metrics");
-    ui_add_values(&text, metrics, columns, true);
-    (void)printf("%s", text.len ? buf_str(&text) : "-");
 }
 
 static int show_versions(struct store *s, const struct options *o, const char *model, struct err *err)
@@ -210,22 +211,24 @@ static int show_versions(struct store *s, const struct options *o, const char *m
         return command_print_json(all, err);
     }
     const cJSON *v, *a;
-    (void)printf("%-7s  %-24s  %-12s  %-24s  %s\n", "VERSION", "CREATED", "DIGEST", "ALIASES", "METRICS");
+    static const char *const titles[] = {"VERSION", "CREATED", "DIGEST", "ALIASES", "METRICS", NULL};
+    _cleanup_columns_ struct columns *table = columns_new(titles);
     cJSON_ArrayForEach(v, versions)
     {
-        _cleanup_buf_ struct buf names = BUF_INIT(4096);
+        _cleanup_buf_ struct buf names = BUF_INIT(4096), metrics = BUF_INIT(64 * 1024);
         cJSON_ArrayForEach(a, aliases)
         {
             if (int_of(aliases, a->string) == int_of(v, "version"))
                 (void)buf_addf(&names, "%s%s", names.len ? ", " : "", a->string);
         }
-        (void)printf("%-7" PRId64 "  %-24s  %-12.12s  %-24s  ", int_of(v, "version"),
-                     *text_of(v, "created") ? text_of(v, "created") : text_of(v, "at"), text_of(v, "model"),
-                     names.len ? buf_str(&names) : "-");
-        print_metrics(v, 80);
-        (void)printf("\n");
+        ui_add_values(&metrics, cJSON_GetObjectItemCaseSensitive(v, "metrics"), METRIC_COLUMNS, true);
+        columns_addf(table, "%" PRId64, int_of(v, "version"));
+        columns_add(table, *text_of(v, "created") ? text_of(v, "created") : text_of(v, "at"));
+        columns_addf(table, "%.12s", text_of(v, "model"));
+        columns_add(table, buf_str(&names));
+        columns_add(table, buf_str(&metrics));
     }
-    return 0;
+    return print_table(table, err);
 }
 
 static int do_show(struct store *s, const struct options *o, int n, char **args, struct err *err)
@@ -254,20 +257,22 @@ static int do_history(struct store *s, const struct options *o, int n, char **ar
             err, ERR_NOTFOUND, EXITCODE_NOINPUT, "no-alias",
             "alias %s of model %s was never set: `trainyard models promote %s VERSION %s` sets it", alias,
             args[0], args[0], alias);
-    (void)printf("%-4s  %-24s  %-11s  %-16s  %s\n", "SEQ", "WHEN", "VERSION", "WHO", "WHY");
+    static const char *const titles[] = {"SEQ", "WHEN", "VERSION", "WHO", "WHY", NULL};
+    _cleanup_columns_ struct columns *table = columns_new(titles);
     cJSON_ArrayForEach(r, records)
     {
-        char from[24] = "-", at[CLOCK_RFC3339_MAX] = "";
+        bool automatic = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(r, "automatic"));
+        columns_addf(table, "%" PRId64, int_of(r, "seq"));
+        columns_add(table, text_of(r, "at"));
         if (int_of(r, "from") > 0)
-            (void)snprintf(from, sizeof from, "%" PRId64, int_of(r, "from"));
-        if (*text_of(r, "at"))
-            (void)snprintf(at, sizeof at, "%s", text_of(r, "at"));
-        (void)printf("%-4" PRId64 "  %-24s  %4s → %-4" PRId64 "  %-16s  %s%s\n", int_of(r, "seq"), at, from,
-                     int_of(r, "to"), text_of(r, "who"), text_of(r, "why"),
-                     cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(r, "automatic")) ? " (by a register step)"
-                                                                                    : "");
+            columns_addf(table, "%" PRId64 " → %" PRId64, int_of(r, "from"), int_of(r, "to"));
+        else
+            columns_addf(table, "- → %" PRId64, int_of(r, "to"));
+        columns_add(table, text_of(r, "who"));
+        columns_addf(table, "%s%s%s", text_of(r, "why"), automatic && *text_of(r, "why") ? " " : "",
+                     automatic ? "(by a register step)" : "");
     }
-    return 0;
+    return print_table(table, err);
 }
 
 /* --- moving ------------------------------------------------------------------------------------------------ */
