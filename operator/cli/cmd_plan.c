@@ -21,31 +21,10 @@ struct options {
 static const struct cli_option options[] = {
     COMMAND_OPTION_STORE(struct options),
     COMMAND_OPTION_REGISTRY(struct options),
-    {.name = "param",
-     .short_name = 'p',
-     .kind = CLI_LIST,
-     .metavar = "NAME=VALUE",
-     AT(params),
-     .help = "A parameter of the pipeline."},
-    {.name = "scheduled-time",
-     .kind = CLI_STRING,
-     .metavar = "TIME",
-     AT(scheduled_time),
-     .help = "The time that run.scheduledTime and date() see. Default: now."},
-    {.name = "workers",
-     .kind = CLI_INT,
-     .metavar = "N",
-     AT(workers),
-     .min = 1,
-     .max = LIMIT_WORKERS,
-     .help = "At most N workers a step, as for run."},
-    {.name = "cpu",
-     .kind = CLI_INT,
-     .metavar = "N",
-     AT(cpu),
-     .min = 1,
-     .max = 1024,
-     .help = "Work on the CPU with at most N threads a worker, as for run."},
+    COMMAND_OPTION_PARAM(struct options),
+    COMMAND_OPTION_SCHEDULED_TIME(struct options),
+    COMMAND_OPTION_WORKERS(struct options),
+    COMMAND_OPTION_CPU(struct options),
     {.name = "cache",
      .kind = CLI_FLAG,
      AT(cache),
@@ -119,17 +98,11 @@ static int plan_file(const struct options *o, const char *path, struct err *err)
     _cleanup_json_ cJSON *preview = NULL, *expected = NULL;
     struct plan_options po;
     struct record_options ro = {.workers = o->workers, .cpu = o->cpu, .no_cache = !o->cache};
-    struct run_spec spec = {.created_ms = clock_system.wall_ms(clock_system.ctx)};
-    if (manifest_load(path, &m, err) < 0)
+    struct run_spec spec = {0};
+    if (manifest_load(path, &m, err) < 0 ||
+        command_run_inputs(o->scheduled_time, &o->params, clock_system.wall_ms(clock_system.ctx), &spec,
+                           err) < 0)
         return -1;
-    spec.scheduled_ms = spec.created_ms;
-    if (o->scheduled_time && clock_parse_rfc3339(o->scheduled_time, &spec.scheduled_ms, err) < 0) {
-        err->exit_code = EXITCODE_USAGE;
-        return err_wrap(err, "--scheduled-time");
-    }
-    if (command_parse_params(&o->params, &spec.params, err) < 0)
-        return -1;
-    spec.n_params = o->params.n;
     spec.name = xasprintf("%s-next", m.pipeline->name);
     spec.uid = xstrdup("00000000-0000-4000-8000-000000000000");
     runner_plan_options(&ro, &po);

@@ -51,24 +51,26 @@ static int check_steps(const struct pipeline *p, const struct cli_list *from, st
     return 0;
 }
 
+static int change(struct record *r, const void *ctx, struct err *err)
+{
+    const struct options *o = ctx;
+    (void)err;
+    drive_set_restart(r, o->from.items, o->from.n);
+    return 0;
+}
+
 static int restart(const struct cli_command *cmd, const struct options *o, const char *name, struct err *err)
 {
     struct record *r = NULL;
-    int fd = -1, code = -1;
     struct drive_options d = {.plain = o->plain, .json = o->json, .stages_dir = o->stages_dir};
     if (record_find(o->store, name, NULL, &r, err) < 0)
         return -1;
-    if (check_steps(r->pipeline, &o->from, err) == 0 &&
-        drive_check_machine(r->pipeline, o->stages_dir ? o->stages_dir : r->options.stages_dir, err) == 0 &&
-        drive_lock(&r, &fd, err) == 0) {
-        drive_set_restart(r, o->from.items, o->from.n);
-        if (record_write(r, err) == 0)
-            code = drive_run(cmd, r, steal_fd(&fd), &d);
+    if (check_steps(r->pipeline, &o->from, err) < 0 ||
+        drive_check_machine(r->pipeline, o->stages_dir ? o->stages_dir : r->options.stages_dir, err) < 0) {
+        record_free(r);
+        return -1;
     }
-    if (fd >= 0)
-        (void)close(fd);
-    record_free(r);
-    return code;
+    return drive_changed(cmd, r, change, o, &d, err);
 }
 
 static void release(struct options *o)

@@ -30,34 +30,10 @@ static const struct cli_option options[] = {
      .metavar = "NAME",
      AT(name),
      .help = "The run's name, unique in its store. Default: <pipeline>-<number>."},
-    {.name = "param",
-     .short_name = 'p',
-     .kind = CLI_LIST,
-     .metavar = "NAME=VALUE",
-     AT(params),
-     .help = "A parameter of the pipeline."},
-    {.name = "scheduled-time",
-     .kind = CLI_STRING,
-     .metavar = "TIME",
-     AT(scheduled_time),
-     .help =
-         "The time that run.scheduledTime and date() see, RFC 3339 (2026-01-31T02:00:00Z). Default: now."},
-    {.name = "workers",
-     .kind = CLI_INT,
-     .metavar = "N",
-     AT(workers),
-     .min = 1,
-     .max = LIMIT_WORKERS,
-     .help =
-         "At most N workers a step, whatever the manifest says. Part of the cache key, for the result differs."},
-    {.name = "cpu",
-     .kind = CLI_INT,
-     .metavar = "N",
-     AT(cpu),
-     .min = 1,
-     .max = 1024,
-     .help =
-         "Work on the CPU with at most N threads a worker, whatever the manifest says. Part of the cache key."},
+    COMMAND_OPTION_PARAM(struct options),
+    COMMAND_OPTION_SCHEDULED_TIME(struct options),
+    COMMAND_OPTION_WORKERS(struct options),
+    COMMAND_OPTION_CPU(struct options),
     {.name = "parallelism",
      .short_name = 'j',
      .kind = CLI_INT,
@@ -137,16 +113,12 @@ static struct record_options record_options(const struct options *o, const struc
 }
 
 /* Wrong parameters are found before anything is recorded. */
-static int check_params(const struct pipeline *p, const struct record_request *q, struct err *err)
+static int check_params(const struct pipeline *p, struct run_spec *probe, const char *name, struct err *err)
 {
-    struct run_spec probe = {.name = (char *)(q->name ? q->name : "run"),
-                             .uid = (char *)"",
-                             .scheduled_ms = q->scheduled_ms,
-                             .created_ms = q->now_ms};
-    probe.params = (struct run_param *)q->params;
-    probe.n_params = q->n_params;
     _cleanup_json_ cJSON *resolved = NULL;
-    if (params_resolve(p, &probe, &resolved, err) < 0) {
+    probe->name = xstrdup(name ? name : "run");
+    probe->uid = xstrdup("");
+    if (params_resolve(p, probe, &resolved, err) < 0) {
         err->exit_code = EXITCODE_USAGE;
         return err_wrap(err, "parameters");
     }
@@ -165,34 +137,31 @@ static bool valid_name(const char *name)
 static int create(const struct options *o, struct manifest *m, const struct location *l, const cJSON *secrets,
                   struct record **ret, struct err *err)
 {
-    struct run_param *params = NULL;
+    struct run_spec spec = {0};
     struct record_options ro = record_options(o, l, secrets);
+    if (o->name && !valid_name(o->name))
+        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "usage",
+                        "--name %s: expected at most %d lower-case letters, digits and inner hyphens",
+                        o->name, (int)LIMIT_NAME);
+    if (command_run_inputs(o->scheduled_time, &o->params, clock_system.wall_ms(clock_system.ctx), &spec,
+                           err) < 0)
+        return -1;
     struct record_request q = {.state_dir = l->state_dir,
                                .manifest_name = m->name,
                                .manifest_text = m->text,
                                .manifest_len = m->len,
                                .name = o->name,
+                               .now_ms = spec.created_ms,
+                               .scheduled_ms = spec.scheduled_ms,
+                               .params = spec.params,
+                               .n_params = spec.n_params,
                                .options = &ro};
-    q.now_ms = clock_system.wall_ms(clock_system.ctx);
-    q.scheduled_ms = q.now_ms;
-    if (o->name && !valid_name(o->name))
-        return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "usage",
-                        "--name %s: expected at most %d lower-case letters, digits and inner hyphens",
-                        o->name, (int)LIMIT_NAME);
-    if (o->scheduled_time && clock_parse_rfc3339(o->scheduled_time, &q.scheduled_ms, err) < 0) {
-        err->exit_code = EXITCODE_USAGE;
-        return err_wrap(err, "--scheduled-time");
-    }
-    if (command_parse_params(&o->params, &params, err) < 0)
-        return -1;
-    q.params = params;
-    q.n_params = o->params.n;
-    int r = check_params(m->pipeline, &q, err);
+    int r = check_params(m->pipeline, &spec, o->name, err);
     if (r == 0)
         r = drive_check_machine(m->pipeline, o->stages_dir, err);
     if (r == 0)
         r = record_create(&q, steal_ptr(m->pipeline), ret, err);
-    command_free_params(params, o->params.n);
+    run_spec_release(&spec);
     return r;
 }
 
@@ -312,27 +281,39 @@ static int find_run(const struct options *o, const char *argument, struct manife
     return -1;
 }
 
-static int resume(const struct cli_command *cmd, const struct options *o, struct record *found,
-                  const struct manifest *m, const struct drive_options *d, struct err *err)
+struct resumption {
+    const struct options *options;
+    const struct manifest *manifest;
+};
+
+static int change_resumed(struct record *r, const void *ctx, struct err *err)
 {
-    struct record *r = found;
-    int fd = -1, code = -1;
-    if (check_same_params(o, r, err) < 0 || drive_lock(&r, &fd, err) < 0)
-        goto out;
-    say_if_manifest_changed(m, r);
+    const struct resumption *a = ctx;
+    const struct options *o = a->options;
+    say_if_manifest_changed(a->manifest, r);
     if (r->status.phase == PHASE_SUCCEEDED && o->approve.n == 0)
         (void)fprintf(stderr, "run %s has succeeded already: nothing is left to do\n", r->spec.name);
     if (apply_options(o, r, err) < 0 || approve(o, r, err) < 0 ||
         drive_check_machine(r->pipeline, o->stages_dir ? o->stages_dir : r->options.stages_dir, err) < 0)
-        goto out;
+        return -1;
     begin_again(r);
-    if (record_write(r, err) == 0)
-        code = drive_run(cmd, r, steal_fd(&fd), d);
-out:
-    if (fd >= 0)
-        (void)close(fd);
-    record_free(r);
-    return code;
+    return 0;
+}
+
+static int resume(const struct cli_command *cmd, const struct options *o, struct record *found,
+                  const struct manifest *m, const struct drive_options *d, struct err *err)
+{
+    struct resumption a = {.options = o, .manifest = m};
+    if (check_same_params(o, found, err) < 0) {
+        record_free(found);
+        return -1;
+    }
+    return drive_changed(cmd, found, change_resumed, &a, d, err);
+}
+
+static int change_new(struct record *r, const void *ctx, struct err *err)
+{
+    return approve(ctx, r, err);
 }
 
 static int start(const struct cli_command *cmd, const struct options *o, struct manifest *m,
@@ -341,17 +322,11 @@ static int start(const struct cli_command *cmd, const struct options *o, struct 
     _cleanup_json_ cJSON *secrets = NULL;
     _cleanup_location_ struct location l = {0};
     struct record *r = NULL;
-    int fd = -1, code = -1;
     if (location_parse_secrets(o->secrets.items, o->secrets.n, &secrets, err) < 0 ||
         location_resolve(m->pipeline, o->store, o->registry, secrets, &l, err) < 0 ||
         create(o, m, &l, secrets, &r, err) < 0)
         return -1;
-    if (drive_lock(&r, &fd, err) == 0 && approve(o, r, err) == 0)
-        code = drive_run(cmd, r, steal_fd(&fd), d);
-    if (fd >= 0)
-        (void)close(fd);
-    record_free(r);
-    return code;
+    return drive_changed(cmd, r, change_new, o, d, err);
 }
 
 static int run(const struct cli_command *cmd, int argc, char **argv)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "common/base/clock.h"
 #include "common/base/fs.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
@@ -175,5 +176,19 @@ int command_parse_params(const struct cli_list *items, struct run_param **ret, s
         }
     }
     *ret = params;
+    return 0;
+}
+
+int command_run_inputs(const char *scheduled_time, const struct cli_list *params, int64_t now_ms,
+                       struct run_spec *spec, struct err *err)
+{
+    spec->created_ms = spec->scheduled_ms = now_ms;
+    if (scheduled_time && clock_parse_rfc3339(scheduled_time, &spec->scheduled_ms, err) < 0) {
+        err->exit_code = EXITCODE_USAGE;
+        return err_wrap(err, "--scheduled-time");
+    }
+    if (command_parse_params(params, &spec->params, err) < 0)
+        return -1;
+    spec->n_params = params->n;
     return 0;
 }

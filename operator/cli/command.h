@@ -3,6 +3,7 @@
 
 #include "common/base/cli.h"
 #include "common/base/err.h"
+#include "common/base/limits.h"
 #include "operator/cli/location.h"
 #include "operator/cli/record.h"
 #include "operator/pipeline/pipeline.h"
@@ -45,6 +46,33 @@ extern const struct cli_command command_docs, command_container_step;
         .offset = offsetof(type, output), .fallback = "text", .choices = command_output_formats, \
         .help = "text for people, json for programs."                                            \
     }
+#define COMMAND_OPTION_PARAM(type)                                                     \
+    {                                                                                  \
+        .name = "param", .short_name = 'p', .kind = CLI_LIST, .metavar = "NAME=VALUE", \
+        .offset = offsetof(type, params), .help = "A parameter of the pipeline."       \
+    }
+#define COMMAND_OPTION_SCHEDULED_TIME(type)                                                                  \
+    {                                                                                                        \
+        .name = "scheduled-time", .kind = CLI_STRING, .metavar = "TIME",                                     \
+        .offset = offsetof(type, scheduled_time),                                                            \
+        .help =                                                                                              \
+            "The time that run.scheduledTime and date() see, RFC 3339 (2026-01-31T02:00:00Z). Default: now." \
+    }
+/* What fits a manifest to this machine. */
+#define COMMAND_OPTION_WORKERS(type)                                                                               \
+    {                                                                                                              \
+        .name = "workers", .kind = CLI_INT, .metavar = "N", .offset = offsetof(type, workers), .min = 1,           \
+        .max = LIMIT_WORKERS,                                                                                      \
+        .help =                                                                                                    \
+            "At most N workers a step, whatever the manifest says. Part of the cache key, for the result differs." \
+    }
+#define COMMAND_OPTION_CPU(type)                                                                                  \
+    {                                                                                                             \
+        .name = "cpu", .kind = CLI_INT, .metavar = "N", .offset = offsetof(type, cpu), .min = 1,                  \
+        .max = 1024,                                                                                              \
+        .help =                                                                                                   \
+            "Work on the CPU with at most N threads a worker, whatever the manifest says. Part of the cache key." \
+    }
 extern const char *const command_output_formats[];
 
 /* A manifest as read from a file ("-": standard input). */
@@ -65,6 +93,10 @@ bool manifest_is_file(const char *argument); /* rather than the name of a run */
 /* "k=v" items → run_param array; caller frees with params_free. */
 int command_parse_params(const struct cli_list *items, struct run_param **ret, struct err *err);
 void command_free_params(struct run_param *params, size_t n);
+
+/* Of a run that is made now: --scheduled-time (NULL: now), --param. On failure nothing is to be freed. */
+int command_run_inputs(const char *scheduled_time, const struct cli_list *params, int64_t now_ms,
+                       struct run_spec *spec, struct err *err);
 
 /* Prints JSON, pretty, to stdout. */
 int command_print_json(const cJSON *value, struct err *err);

@@ -101,7 +101,7 @@ static void say_waiting(const struct lock_holder *holder)
                   (long)holder->pid);
 }
 
-int drive_lock(struct record **record, int *ret_fd, struct err *err)
+static int take_lock(struct record **record, int *ret_fd, struct err *err)
 {
     struct record *old = *record, *fresh;
     _cleanup_free_ char *path = record_path(old, "lock");
@@ -219,8 +219,8 @@ static int say_end(const struct record *r, enum runner_end end, bool json, struc
     return 0;
 }
 
-int drive_run(const struct cli_command *cmd, struct record *record, int lock_fd,
-              const struct drive_options *o)
+static int drive(const struct cli_command *cmd, struct record *record, int lock_fd,
+                 const struct drive_options *o)
 {
     struct err err = ERR_INIT;
     _cleanup_close_ int lock = lock_fd;
@@ -251,4 +251,16 @@ int drive_run(const struct cli_command *cmd, struct record *record, int lock_fd,
     if (say_end(record, end, o->json, &err) < 0)
         return cli_fail(cmd, &err);
     return exit_code_of(record, end);
+}
+
+int drive_changed(const struct cli_command *cmd, struct record *record,
+                  int (*change)(struct record *r, const void *ctx, struct err *err), const void *ctx,
+                  const struct drive_options *options, struct err *err)
+{
+    _cleanup_close_ int fd = -1;
+    int code = -1;
+    if (take_lock(&record, &fd, err) == 0 && change(record, ctx, err) == 0 && record_write(record, err) == 0)
+        code = drive(cmd, record, steal_fd(&fd), options);
+    record_free(record);
+    return code;
 }

@@ -16,11 +16,11 @@ struct drive_options {
  * container engine are exit 78, naming the steps. */
 int drive_check_machine(const struct pipeline *p, const char *stages_dir, struct err *err);
 
-/* Takes the run's lock (waiting for what an earlier driver left behind) and reads the record again, for it may have changed meanwhile. */
-int drive_lock(struct record **record, int *ret_fd, struct err *err);
-/* Consumes lock_fd. Returns the exit code; everything has been said. */
-int drive_run(const struct cli_command *cmd, struct record *record, int lock_fd,
-              const struct drive_options *options);
+/* Takes the run's lock (waiting for what an earlier driver left behind), reads the record again, for it may have changed meanwhile, lets
+ * `change` alter it, writes it and carries the run on. Frees the record. The exit code, when everything has been said; else negative. */
+int drive_changed(const struct cli_command *cmd, struct record *record,
+                  int (*change)(struct record *r, const void *ctx, struct err *err), const void *ctx,
+                  const struct drive_options *options, struct err *err);
 
 /* Steps to begin again with so that everything unfinished is done: those that failed or were stopped and whose predecessors did
  * not. NULL-terminated, borrowed names; caller frees the array. */
