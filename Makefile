@@ -186,6 +186,13 @@ test-unit: unit-tests programs ## unit tests only (LAYER=name for one layer)
 
 # --- housekeeping ------------------------------------------------------------------------------------
 
+PREFIX ?= /usr/local
+.PHONY: install
+install: programs ## the command, as plugin of kubectl too, and the stages, into PREFIX (default /usr/local; DESTDIR is respected)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install $(addprefix $(BUILD)/bin/,trainyard $(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	ln -sf trainyard $(DESTDIR)$(PREFIX)/bin/kubectl-trainyard
+
 .PHONY: deps clean help
 deps: ## install what is missing from the package registries (works as root or with sudo)
 	@tests/tools/deps.sh

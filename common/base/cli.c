@@ -24,6 +24,23 @@ static int usage(struct err *err, const char *fmt, ...)
     return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "usage", "%s", text);
 }
 
+static const char *program;
+
+void cli_set_program(const char *name)
+{
+    program = name;
+}
+
+const char *cli_program(const char *otherwise)
+{
+    return program ? program : otherwise;
+}
+
+char *cli_called(const struct cli_command *cmd)
+{
+    return program ? xasprintf("%s%s", program, cmd->name + strcspn(cmd->name, " ")) : xstrdup(cmd->name);
+}
+
 /* --- values ---------------------------------------------------------------------------------------- */
 
 /* A place in the struct of values; the kind in the table says of which type it is. */
@@ -253,7 +270,8 @@ static int print(int (*render)(const struct cli_command *cmd, struct buf *out), 
 
 static int version(const struct cli_command *cmd, struct buf *out)
 {
-    return buf_addf(out, "%.*s %s\n", (int)strcspn(cmd->name, " "), cmd->name, trainyard_version);
+    _cleanup_free_ char *word = xstrndup(cmd->name, strcspn(cmd->name, " "));
+    return buf_addf(out, "%s %s\n", cli_program(word), trainyard_version);
 }
 
 static int run_builtin(const struct cli_command *cmd, const char *name, struct err *err)
@@ -416,9 +434,10 @@ int cli_parse(const struct cli_command *cmd, int argc, char **argv, void *values
 int cli_fail(const struct cli_command *cmd, const struct err *err)
 {
     int code = err_exit_code(err);
-    (void)fprintf(stderr, "%s: %s\n", cmd->name, err->msg);
+    _cleanup_free_ char *name = cli_called(cmd);
+    (void)fprintf(stderr, "%s: %s\n", name, err->msg);
     if (code == EXITCODE_USAGE)
-        (void)fprintf(stderr, "See '%s --help'.\n", cmd->name);
+        (void)fprintf(stderr, "See '%s --help'.\n", name);
     return code;
 }
 

@@ -72,6 +72,14 @@ int cli_main(const struct cli_command *root, int argc, char **argv);
 /* For `run`: prints "trainyard run: message" to stderr, for usage errors where help is; returns the exit code. */
 int cli_fail(const struct cli_command *cmd, const struct err *err);
 
+/* A program that is called otherwise than its tables say ("kubectl trainyard", a plugin of that name) is called so in help, errors and
+ * advice; man and Markdown pages keep the tables' name. The name is borrowed for ever. */
+void cli_set_program(const char *name);
+/* That name, or `otherwise` when none was set. */
+const char *cli_program(const char *otherwise);
+/* "kubectl trainyard run". Caller frees. */
+char *cli_called(const struct cli_command *cmd);
+
 int cli_help(const struct cli_command *cmd, struct buf *out);
 int cli_man(const struct cli_command *cmd, struct buf *out);      /* roff */
 int cli_markdown(const struct cli_command *cmd, struct buf *out); /* whole tree of commands */

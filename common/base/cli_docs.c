@@ -110,14 +110,11 @@ static bool next_paragraph(const char **cursor, const char **ret, size_t *ret_le
     return true;
 }
 
-/* Verbatim lines, each behind `prefix`. */
-static void add_lines(struct buf *out, const char *text, const char *prefix)
+/* Verbatim lines. */
+static void add_lines(struct buf *out, const char *text)
 {
-    while (*text) {
-        size_t n = strcspn(text, "\n");
-        (void)buf_addf(out, "%s%.*s\n", n ? prefix : "", (int)n, text);
-        text += n + (text[n] == '\n');
-    }
+    size_t n = strlen(text);
+    (void)buf_addf(out, "%s%s", text, n && text[n - 1] != '\n' ? "\n" : "");
 }
 
 /* --- help ------------------------------------------------------------------------------------------ */
@@ -143,14 +140,31 @@ static void help_commands(struct buf *out, const struct cli_command *cmd)
     for (const struct cli_command *const *c = cmd->commands; *c; c++)
         (void)buf_addf(out, "%*s%-*s  %s\n", INDENT, "", widest, (*c)->name + strlen(cmd->name) + 1,
                        (*c)->summary);
-    (void)buf_addf(out, "\nSee '%s COMMAND --help' for each.\n", cmd->name);
+    _cleanup_free_ char *name = cli_called(cmd);
+    (void)buf_addf(out, "\nSee '%s COMMAND --help' for each.\n", name);
+}
+
+/* Lines that call the program call it by the name it has. */
+static void help_examples(struct buf *out, const struct cli_command *cmd)
+{
+    size_t word = strcspn(cmd->name, " ");
+    _cleanup_free_ char *own = xstrndup(cmd->name, word);
+    for (const char *line = cmd->examples; *line; line += line[0] == '\n') {
+        size_t n = strcspn(line, "\n");
+        bool calls = n > word && strncmp(line, own, word) == 0 && line[word] == ' ';
+        const char *rest = calls ? line + word : line;
+        (void)buf_addf(out, "%s%s%.*s\n", n ? "  " : "", calls ? cli_program(own) : "",
+                       (int)(n - (size_t)(rest - line)), rest);
+        line += n;
+    }
 }
 
 int cli_help(const struct cli_command *cmd, struct buf *out)
 {
     const char *args = synopsis(cmd), *paragraph, *cursor = cmd->description;
     size_t len;
-    (void)buf_addf(out, "Usage: %s %s%s%s\n\n", cmd->name, is_group(cmd) ? "" : "[OPTION…]",
+    _cleanup_free_ char *name = cli_called(cmd);
+    (void)buf_addf(out, "Usage: %s %s%s%s\n\n", name, is_group(cmd) ? "" : "[OPTION…]",
                    *args && !is_group(cmd) ? " " : "", args);
     add_filled(out, cmd->summary, strlen(cmd->summary), 0);
     while (next_paragraph(&cursor, &paragraph, &len)) {
@@ -164,7 +178,7 @@ int cli_help(const struct cli_command *cmd, struct buf *out)
     help_options(out, builtin_options);
     if (cmd->examples) {
         (void)buf_adds(out, "\nExamples:\n");
-        add_lines(out, cmd->examples, "  ");
+        help_examples(out, cmd);
     }
     return buf_failed(out) ? -1 : 0;
 }
@@ -313,7 +327,7 @@ static void markdown_command(const struct cli_command *cmd, struct buf *out, int
     }
     if (cmd->examples) {
         (void)buf_adds(out, "\n```console\n");
-        add_lines(out, cmd->examples, "");
+        add_lines(out, cmd->examples);
         (void)buf_adds(out, "```\n");
     }
     (void)buf_addc(out, '\n');

@@ -14,6 +14,8 @@ enum {
     EXIT_RUN_STOPPED = 130, /* as a shell reports an interrupted command */
 };
 
+#define COMMAND_PLUGIN_NAME "kubectl trainyard" /* the program's name as a plugin of kubectl */
+
 extern const struct cli_command command_trainyard;
 extern const struct cli_command command_run, command_lint, command_plan, command_get, command_logs,
     command_restart, command_models;

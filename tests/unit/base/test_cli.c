@@ -323,6 +323,23 @@ static void renderings_come_from_the_table(void **state)
     assert_true(cli_help(&run, &tiny) < 0);
 }
 
+static void a_plugin_is_called_as_its_user_calls_it(void **state)
+{
+    (void)state;
+    _cleanup_buf_ struct buf help = BUF_INIT(64 << 10), markdown = BUF_INIT(64 << 10);
+    assert_string_equal(cli_program("train"), "train");
+    cli_set_program("tool train");
+    _cleanup_free_ char *name = cli_called(&run);
+    int helped = cli_help(&run, &help), rendered = cli_markdown(&run, &markdown);
+    cli_set_program(NULL);
+    assert_string_equal(name, "tool train run");
+    assert_int_equal(helped, 0);
+    assert_int_equal(rendered, 0);
+    assert_contains(buf_str(&help), "Usage: tool train run ");
+    assert_contains(buf_str(&help), "\nExamples:\n  tool train run x.yaml\n  .hidden\n");
+    assert_contains(buf_str(&markdown), "# train run\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +348,7 @@ int main(void)
         cmocka_unit_test(errors_name_the_option),
         cmocka_unit_test(commands_are_dispatched),
         cmocka_unit_test(renderings_come_from_the_table),
+        cmocka_unit_test(a_plugin_is_called_as_its_user_calls_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
