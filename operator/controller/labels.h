@@ -1,6 +1,8 @@
 /* Names that we put on objects in the cluster. Everything that the operator makes has MANAGED_BY; watches select on it. */
 #pragma once
 
+#include <stddef.h>
+
 #define API_GROUP "trainyard.dev"
 #define API_VERSION "v1alpha1"
 
@@ -24,3 +26,9 @@
 #define ANNOTATION_REVISION "trainyard.dev/revision"             /* code revision of a pipeline, a person's */
 #define ANNOTATION_SCHEMA_VERSION "trainyard.dev/schema-version" /* on the CRDs */
 #define ANNOTATION_SPEC_HASH "trainyard.dev/spec-hash" /* on revisions and runs: struct pipeline.hash */
+
+/* name + suffix in at most `max` bytes; too long a name is cut and gets eight digits of its hash before the suffix. Caller frees. */
+char *label_cut(const char *name, const char *suffix, size_t max)
+    __attribute__((returns_nonnull, warn_unused_result));
+/* A name as the value of a label. Caller frees. */
+char *label_value(const char *name) __attribute__((returns_nonnull, warn_unused_result));
