@@ -51,6 +51,3 @@ struct comparison {
 void comparison_run(const struct evaluateconfig *config, const struct comparison_rows *rows,
                     bool contaminated, int threads, struct comparison *ret);
 void comparison_release(struct comparison *c);
-
-/* x with P(Z ≤ x) = p for a standard normal Z (Acklam's rational approximation, refined by one Halley step). */
-double normal_quantile(double p);

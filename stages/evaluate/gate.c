@@ -8,6 +8,7 @@
 #include "common/base/alloc.h"
 #include "stages/evaluate/auc.h"
 #include "stages/evaluate/bootstrap.h"
+#include "stages/evaluate/normal.h"
 
 static double bootstrap_limit(const struct evaluateconfig *config, const struct gate_rule *rule,
                               bool relative, double sign, const double *samples)

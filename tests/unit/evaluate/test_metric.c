@@ -16,6 +16,7 @@
 #include "stages/evaluate/comparison.h"
 #include "stages/evaluate/metric.h"
 #include "stages/evaluate/ndcg.h"
+#include "stages/evaluate/normal.h"
 
 static void near_to(double found, double expected, double tolerance)
 {
