@@ -95,6 +95,7 @@ NEEDS_register := register runtime store http base
 
 SYS_base := -lcjson -lcrypto -lm -lpthread
 SYS_http := -lcurl -lmicrohttpd
+SYS_kube := -lyaml
 SYS_store :=
 SYS_pipeline := -lyaml
 SYS_runtime :=

@@ -17,7 +17,8 @@ enum { MAX_IDLE_HANDLES = 16 };
 struct http_client {
     struct loop *loop;
     bool own_loop;
-    char *ca_file, *client_cert, *client_key, *user_agent;
+    char *ca_file, *client_cert, *client_key, *user_agent, *proxy;
+    struct curl_slist *connect_to;
     struct http_config config; /* numbers only */
     CURL *idle[MAX_IDLE_HANDLES];
     size_t n_idle;
@@ -55,6 +56,8 @@ int http_client_new(struct loop *loop, const struct http_config *config, struct 
     c->client_key = config->client_key ? xstrdup(config->client_key) : NULL;
     c->user_agent =
         config->user_agent ? xstrdup(config->user_agent) : xasprintf("trainyard/%s", trainyard_version);
+    c->proxy = config->proxy ? xstrdup(config->proxy) : NULL;
+    c->connect_to = config->connect_to ? curl_slist_append(NULL, config->connect_to) : NULL;
     c->config = *config;
     c->config.connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : 10000;
     c->config.stall_timeout_ms = config->stall_timeout_ms ? config->stall_timeout_ms : 30000;
@@ -83,6 +86,8 @@ struct http_client *http_client_free(struct http_client *c)
     free(c->client_cert);
     free(c->client_key);
     free(c->user_agent);
+    free(c->proxy);
+    curl_slist_free_all(c->connect_to);
     free(c);
     return NULL;
 }
@@ -237,7 +242,12 @@ static void set_curl_error(const struct http_exchange *x, CURLcode code, struct 
     case CURLE_OPERATION_TIMEDOUT:
         (void)err_fail(err, ERR_RETRY, EXITCODE_UNAVAILABLE, "timeout", "%s: %s", url, text);
         return;
-    default: /* resolving, connecting, resets, truncated bodies, protocol trouble: all may pass */
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_CONNECT:
+        (void)err_fail(err, ERR_RETRY, EXITCODE_UNAVAILABLE, "connect", "%s: %s", url, text);
+        return;
+    default: /* resets, truncated bodies, protocol trouble: all may pass */
         (void)err_fail(err, ERR_RETRY, EXITCODE_UNAVAILABLE, "http", "%s: %s", url, text);
         return;
     }
@@ -355,6 +365,12 @@ static void set_options(struct http_exchange *x)
     (void)curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
     (void)curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
     (void)curl_easy_setopt(e, CURLOPT_XFERINFODATA, x);
+    if (c->config.http2) /* one connection for all, also for those that start before it stands */
+        (void)curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+    if (c->proxy)
+        (void)curl_easy_setopt(e, CURLOPT_PROXY, c->proxy);
+    if (c->connect_to)
+        (void)curl_easy_setopt(e, CURLOPT_CONNECT_TO, c->connect_to);
     if (c->ca_file) {
         (void)curl_easy_setopt(e, CURLOPT_CAINFO, c->ca_file);
         (void)curl_easy_setopt(e, CURLOPT_CAPATH, NULL);

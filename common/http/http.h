@@ -2,7 +2,8 @@
  *
  * A client holds connections, TLS settings and time-outs; it has a loop of its own or works in the caller's. A status
  * of 400 or 500 is not an error here: the response says it, and http_check() turns it into one. Errors are failures of
- * the exchange; their class says what to do (ERR_RETRY: resolving, connecting, time-outs, resets, truncated bodies;
+ * the exchange; their class says what to do (ERR_RETRY: resolving and connecting
+ * (reason "connect": the server saw nothing of it), time-outs, resets, truncated bodies;
  * ERR_INVALID, exit 78: bad URL, certificate not trusted, CA file unreadable; what a sink set, as it set it).
  * Nothing is retried here. TLS peers are always verified. */
 #pragma once
@@ -24,6 +25,8 @@ struct http_config {
     const char *ca_file;                  /* PEM; NULL: the system's */
     const char *client_cert, *client_key; /* PEM files; NULL: none */
     const char *user_agent;               /* NULL: trainyard/<version> */
+    const char *proxy;                    /* URL; NULL: the environment's, if any */
+    const char *connect_to;               /* "host:port:address:port" as CURLOPT_CONNECT_TO takes it; NULL */
     bool http2;                 /* allowed over TLS; off, each transfer in flight has its own connection */
     int64_t connect_timeout_ms; /* 0: 10 s */
     int64_t stall_timeout_ms;   /* no byte for this long ends the exchange (checked each second); 0: 30 s */

@@ -18,8 +18,11 @@ struct kube_config {
     char *token_file;               /* re-read when it changes, at most once a second; NULL */
     char *client_cert, *client_key; /* PEM files; NULL */
     char *namespace_;               /* of the context or the pod; "default" if it names none */
-    char *context;                  /* its name; "in-cluster" in a pod */
-    int fds[3];                     /* memfds of inline data; -1: none */
+    char *proxy;                    /* proxy-url; NULL */
+    char *
+        connect_to; /* libcurl's "::host:port" where tls-server-name takes the host's place in `server`; NULL */
+    char *context; /* its name; "in-cluster" in a pod */
+    int fds[3];    /* memfds of inline data; -1: none */
 };
 
 /* paths: a colon-separated list as in $KUBECONFIG, merged as kubectl does (the first to set a thing wins); relative file names in

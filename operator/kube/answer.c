@@ -1,0 +1,58 @@
+/* Status → class, reason, message. */
+#include "operator/kube/answer.h"
+
+#include <string.h>
+
+#include "common/base/text.h"
+
+static const char *text_of(const cJSON *o, const char *key)
+{
+    const cJSON *v = o ? cJSON_GetObjectItemCaseSensitive(o, key) : NULL;
+    return cJSON_IsString(v) ? v->valuestring : "";
+}
+
+static bool has_cause(const cJSON *status, const char *reason)
+{
+    const cJSON *details = cJSON_GetObjectItemCaseSensitive(status, "details"), *cause;
+    cJSON_ArrayForEach(cause, cJSON_GetObjectItemCaseSensitive(details, "causes"))
+    {
+        if (text_equal(text_of(cause, "reason"), reason))
+            return true;
+    }
+    return false;
+}
+
+static enum err_class class_of(int http_status, const cJSON *status, const char *reason)
+{
+    if (text_equal(reason, "AlreadyExists"))
+        return ERR_EXISTS;
+    if (http_status == 401 || http_status == 403)
+        return ERR_TERMINAL;
+    /* A server that was restored from a backup does not know the versions that it gave out before. */
+    if (status && has_cause(status, "ResourceVersionTooLarge"))
+        return ERR_GONE;
+    return err_class_of_http(http_status);
+}
+
+int kube_answer_error(int http_status, const cJSON *status, const char *what, struct err *err)
+{
+    const char *reason = text_of(status, "reason"), *message = text_of(status, "message");
+    enum err_class class_ = class_of(http_status, status, reason);
+    int exit_code = class_ == ERR_RETRY ? EXITCODE_UNAVAILABLE : class_ == ERR_TERMINAL ? EXITCODE_CONFIG : 0;
+    const char *advice = http_status == 401   ? " (the API server does not accept our credentials)"
+                         : http_status == 403 ? " (the account lacks this right)"
+                                              : "";
+    char shown[ERR_REASON_MAX];
+    (void)snprintf(shown, sizeof shown, "%.63s", *reason ? reason : "http");
+    return err_fail(err, class_, exit_code, shown, "%s: HTTP %d%s%.1500s%s", what, http_status,
+                    *message ? ": " : "", message, advice);
+}
+
+int64_t kube_answer_retry_after_ms(const cJSON *status)
+{
+    const cJSON *details = status ? cJSON_GetObjectItemCaseSensitive(status, "details") : NULL;
+    const cJSON *seconds = details ? cJSON_GetObjectItemCaseSensitive(details, "retryAfterSeconds") : NULL;
+    return cJSON_IsNumber(seconds) && seconds->valuedouble >= 0 && seconds->valuedouble < 3600
+               ? (int64_t)(seconds->valuedouble * 1000)
+               : -1;
+}
