@@ -30,10 +30,10 @@ struct entry {
 struct reflector {
     struct kube_client *client;
     struct reflector_config config;
-    char *ns, *selector; /* selector: escaped, with its "&labelSelector=" */
-    struct map *objects; /* "ns/name" → struct entry */
-    char *version;       /* the last seen; NULL: list */
-    char *next_page;     /* the list's `continue`; NULL: from its beginning */
+    char *ns, *selectors; /* selectors: "&labelSelector=…&fieldSelector=…", escaped */
+    struct map *objects;  /* "ns/name" → struct entry */
+    char *version;        /* the last seen; NULL: list */
+    char *next_page;      /* the list's `continue`; NULL: from its beginning */
     bool synced, listing;
     int64_t heard_ms, watch_began_ms;
     size_t events; /* of this watch */
@@ -198,7 +198,7 @@ static void list(struct reflector *r)
     if (!r->listing)
         begin_list(r);
     _cleanup_buf_ struct buf query = BUF_INIT(64 * 1024);
-    (void)buf_addf(&query, "limit=%d%s", r->config.page ? r->config.page : PAGE, r->selector);
+    (void)buf_addf(&query, "limit=%d%s", r->config.page ? r->config.page : PAGE, r->selectors);
     if (r->next_page)
         (void)buf_addf(&query, "&continue=%s", r->next_page); /* base64url: nothing to escape */
     struct kube_request request = {.verb = KUBE_GET,
@@ -262,7 +262,7 @@ static void watch(struct reflector *r)
     seconds += seconds * (int64_t)(((uintptr_t)r >> 4) % 100) / 200; /* so that not all end at once */
     kube_path(r->config.resource, r->ns, NULL, NULL, &path);
     (void)buf_addf(&path, "?watch=1&allowWatchBookmarks=true&timeoutSeconds=%lld&resourceVersion=%s%s",
-                   (long long)seconds, r->version, r->selector);
+                   (long long)seconds, r->version, r->selectors);
     framer_reset(&r->framer);
     r->events = 0;
     r->watch_began_ms = loop_now_ms();
@@ -283,15 +283,22 @@ static void go_on(void *ctx)
 
 /* --- outside ---------------------------------------------------------------------------------------------------------- */
 
-static char *escape_selector(const char *label_selector)
+static void add_selector(struct buf *out, const char *key, const char *selector)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-    if (!label_selector)
-        return xstrdup("");
+    if (!selector)
+        return;
+    (void)buf_addf(out, "&%s=", key);
+    for (const char *p = selector; *p; p++)
+        (void)buf_addf(out, strchr(plain, *p) ? "%c" : "%%%02X", (unsigned char)*p);
+}
+
+static char *selectors_of(const struct reflector_config *config)
+{
     struct buf out = BUF_INIT(32 * 1024);
-    (void)buf_adds(&out, "&labelSelector=");
-    for (const char *p = label_selector; *p; p++)
-        (void)buf_addf(&out, strchr(plain, *p) ? "%c" : "%%%02X", (unsigned char)*p);
+    (void)buf_adds(&out, "");
+    add_selector(&out, "labelSelector", config->label_selector);
+    add_selector(&out, "fieldSelector", config->field_selector);
     return buf_take(&out);
 }
 
@@ -301,8 +308,8 @@ struct reflector *reflector_new(struct kube_client *c, const struct reflector_co
     r->client = c;
     r->config = *config;
     r->ns = config->ns ? xstrdup(config->ns) : NULL;
-    r->selector = escape_selector(config->label_selector);
-    r->config.ns = r->config.label_selector = NULL;
+    r->selectors = selectors_of(config);
+    r->config.ns = r->config.label_selector = r->config.field_selector = NULL;
     r->objects = map_new(OBJECTS_MAX, NULL);
     backoff_init(&r->backoff, BACKOFF_FIRST_MS, BACKOFF_MAX_MS, (uintptr_t)r);
     framer_init(&r->framer);
@@ -326,7 +333,7 @@ struct reflector *reflector_free(struct reflector *r)
     map_free(r->objects);
     framer_release(&r->framer);
     free(r->ns);
-    free(r->selector);
+    free(r->selectors);
     free(r->version);
     free(r->next_page);
     return xfree(r);

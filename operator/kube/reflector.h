@@ -23,7 +23,7 @@ struct reflector_config { /* strings are copied; resource must live on */
     const char *ns;             /* NULL: all namespaces */
     const char *label_selector; /* unescaped; NULL */
     const char *field_selector; /* likewise; "metadata.name=x" watches one object */
-    int page;                   /* objects a list page; 0: 500 */
+    int page;                   /* objects a list page; 0: 100 */
     int64_t watch_seconds;      /* asked of the server, jittered; 0: 300 */
     int64_t silence_ms;         /* see above; 0: 150 s */
     /* Makes the cached form; its first member must be a struct kube_meta. NULL: this object is not cached (as if deleted). */
