@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/clock.h"
 #include "operator/controller/labels.h"
 #include "operator/controller/seen.h"
 #include "operator/kube/client.h"
@@ -22,6 +23,7 @@
 struct metrics;
 struct progress;
 struct revisions;
+struct pipelines;
 
 struct controller_options {             /* from the command line; borrowed */
     const char *own_namespace;          /* where the operator runs: Lease, key Secret */
@@ -42,10 +44,17 @@ struct controller {
     struct kube_client *client;
     const struct controller_options *options;
     struct reflectors *pipelines, *runs, *jobs, *pods; /* jobs, pods: LABEL_MANAGED_BY only */
-    struct queue *pipeline_queue, *run_queue;         /* keys "namespace/name" */
+    struct queue *pipeline_queue, *run_queue;          /* keys "namespace/name" */
     struct recorder *events;
     struct metrics *metrics;
     struct progress *progress;
     struct revisions *revisions;
-    struct lease *lease;
+    struct lease *lease;               /* NULL: without leader election we always lead */
+    const struct clock *clock;         /* wall time */
+    struct pipelines *pipelines_known; /* pipeline.h */
 };
+/* Writes in several steps end early when this turns false. */
+static inline bool controller_leading(const struct controller *c)
+{
+    return !c->lease || lease_leading(c->lease);
+}
