@@ -1,0 +1,182 @@
+/* A pod as the planner sees it. Containers work one after the other: init containers in their order, then the main one; sidecars (init
+ * containers that restart always) do not count. The first that failed decides, else the main one. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "operator/controller/labels.h"
+#include "operator/controller/seen.h"
+
+static const cJSON *get(const cJSON *object, const char *key)
+{
+    return object ? cJSON_GetObjectItemCaseSensitive(object, key) : NULL;
+}
+
+static const char *text_of(const cJSON *object, const char *key)
+{
+    const cJSON *v = get(object, key);
+    return cJSON_IsString(v) && *v->valuestring ? v->valuestring : NULL;
+}
+
+static char *copy_of(const char *text)
+{
+    return text ? xstrdup(text) : NULL;
+}
+
+static int64_t time_of(const cJSON *object, const char *key)
+{
+    int64_t ms = kube_time_ms(get(object, key));
+    return ms > 0 ? ms : 0;
+}
+
+static const cJSON *condition_of(const cJSON *status, const char *type)
+{
+    const cJSON *c;
+    cJSON_ArrayForEach(c, get(status, "conditions"))
+    {
+        if (text_equal(text_of(c, "type"), type))
+            return c;
+    }
+    return NULL;
+}
+
+static bool is_sidecar(const cJSON *pod, const char *name)
+{
+    const cJSON *c;
+    cJSON_ArrayForEach(c, get(get(pod, "spec"), "initContainers"))
+    {
+        if (text_equal(text_of(c, "name"), name))
+            return text_equal(text_of(c, "restartPolicy"), "Always");
+    }
+    return false;
+}
+
+struct containers {
+    const cJSON *decides; /* its `terminated`; NULL: nothing has ended */
+    const cJSON *waiting; /* of the one that is next */
+    bool failed, begun;
+    int64_t started_ms, finished_ms;
+};
+
+static void look_at(struct containers *c, const cJSON *status)
+{
+    const cJSON *state = get(status, "state"), *ended = get(state, "terminated"),
+                *running = get(state, "running");
+    const cJSON *code = get(ended, "exitCode");
+    if (!ended && !running && !c->waiting)
+        c->waiting = get(state, "waiting");
+    if (!ended && !running)
+        return;
+    c->begun = true;
+    int64_t started = time_of(ended ? ended : running, "startedAt");
+    if (!c->started_ms || (started && started < c->started_ms))
+        c->started_ms = started;
+    if (!ended)
+        return;
+    int64_t finished = time_of(ended, "finishedAt");
+    if (finished > c->finished_ms)
+        c->finished_ms = finished;
+    if (c->failed)
+        return;
+    c->decides = ended;
+    c->failed = cJSON_IsNumber(code) && code->valuedouble != 0;
+}
+
+static struct containers containers_of(const cJSON *pod)
+{
+    struct containers c = {.decides = NULL};
+    const cJSON *status = get(pod, "status"), *one;
+    cJSON_ArrayForEach(one, get(status, "initContainerStatuses"))
+    {
+        if (!is_sidecar(pod, text_of(one, "name")))
+            look_at(&c, one);
+    }
+    const cJSON *inits_decide = c.failed ? c.decides : NULL;
+    if (!inits_decide)
+        c.decides = NULL; /* an init container that succeeded has no result */
+    cJSON_ArrayForEach(one, get(status, "containerStatuses")) look_at(&c, one);
+    return c;
+}
+
+static enum pod_phase phase_of(const char *phase, bool begun)
+{
+    if (text_equal(phase, "Succeeded"))
+        return POD_SUCCEEDED;
+    if (text_equal(phase, "Failed"))
+        return POD_FAILED;
+    /* While init containers work the API still says Pending. */
+    return text_equal(phase, "Pending") && !begun ? POD_PENDING : POD_RUNNING;
+}
+
+static void why_waiting(struct observed_pod *v, const cJSON *status, const struct containers *c)
+{
+    static const char *const ordinary[] = {"ContainerCreating", "PodInitializing", NULL};
+    const cJSON *scheduled = condition_of(status, "PodScheduled");
+    const char *reason = text_of(c->waiting, "reason");
+    for (const char *const *o = ordinary; reason && *o; o++) {
+        if (strcmp(reason, *o) == 0)
+            reason = NULL;
+    }
+    if (reason) {
+        v->reason = copy_of(reason);
+        v->detail = copy_of(text_of(c->waiting, "message"));
+    } else if (text_equal(text_of(scheduled, "status"), "False")) {
+        v->reason = copy_of(text_of(scheduled, "reason"));
+        v->detail = copy_of(text_of(scheduled, "message"));
+    }
+}
+
+static void why_ended(struct observed_pod *v, const cJSON *status, const struct containers *c)
+{
+    const cJSON *code = get(c->decides, "exitCode"), *disrupted = condition_of(status, "DisruptionTarget");
+    v->exit_code = cJSON_IsNumber(code) ? code->valueint : -1;
+    /* The pod's own reason (Evicted, DeadlineExceeded) says more than how its container took it. */
+    v->reason =
+        copy_of(text_of(status, "reason") ? text_of(status, "reason") : text_of(c->decides, "reason"));
+    v->message = copy_of(text_of(c->decides, "message"));
+    v->detail = copy_of(text_of(status, "message"));
+    if (text_equal(text_of(disrupted, "status"), "True")) {
+        v->disruption = copy_of(text_of(disrupted, "reason"));
+        if (!v->detail)
+            v->detail = copy_of(text_of(disrupted, "message"));
+    }
+    v->finished_ms = c->finished_ms;
+}
+
+void *seen_pod_trim(void *ctx, const cJSON *object)
+{
+    struct seen_pod *p = xcalloc(1, sizeof *p);
+    const cJSON *status = get(object, "status");
+    struct containers c = containers_of(object);
+    struct err ignored = ERR_INIT;
+    int64_t worker = 0;
+    (void)ctx;
+    kube_meta_init(&p->meta, object);
+    p->job_uid = copy_of(p->meta.owner_uid);
+    p->run_uid = copy_of(kube_label(object, LABEL_RUN_UID));
+    p->view = OBSERVED_POD_INIT;
+    const char *index = kube_annotation(object, "batch.kubernetes.io/job-completion-index");
+    if (index && text_parse_int(index, &worker, &ignored) == 0 && worker >= 0 && worker < INT32_MAX)
+        p->view.worker = (int)worker;
+    p->view.phase = phase_of(text_of(status, "phase"), c.begun);
+    p->view.started_ms = c.started_ms;
+    if (p->view.phase == POD_SUCCEEDED || p->view.phase == POD_FAILED)
+        why_ended(&p->view, status, &c);
+    else if (p->view.phase == POD_PENDING)
+        why_waiting(&p->view, status, &c);
+    return p;
+}
+
+void seen_pod_free(void *pod)
+{
+    struct seen_pod *p = pod;
+    kube_meta_release(&p->meta);
+    free(p->job_uid);
+    free(p->run_uid);
+    free((char *)p->view.reason);
+    free((char *)p->view.disruption);
+    free((char *)p->view.message);
+    free((char *)p->view.detail);
+    free(p);
+}
