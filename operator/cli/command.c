@@ -11,19 +11,24 @@
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/text.h"
+#include "operator/cli/describe.h"
 
 const char *const command_output_formats[] = {"text", "json", NULL};
 
-static const struct cli_command *const commands[] = {&command_run,    &command_lint, &command_plan,
-                                                     &command_get,    &command_logs, &command_restart,
-                                                     &command_models, NULL};
+static const struct cli_command *const commands[] = {&command_run,     &command_lint,    &command_plan,
+                                                     &command_submit,  &command_get,     &command_watch,
+                                                     &command_logs,    &command_stop,    &command_suspend,
+                                                     &command_resume,  &command_restart, &command_approve,
+                                                     &command_compare, &command_models,  NULL};
 
 const struct cli_command command_trainyard = {
     .name = "trainyard",
-    .summary = "training pipelines: check them, run them here, look at runs and models",
+    .summary = "training pipelines: check them, run them here or in a cluster, look at runs and models",
     .description =
         "A pipeline is a TrainingPipeline manifest. `trainyard run` carries it out on this machine with the planner and the stage programs that a cluster uses; "
-        "artifacts go to the store that the manifest or --store names, and equal steps are not done twice.\n\n"
+        "artifacts go to the store that the manifest or --store names, and equal steps are not done twice. `trainyard submit` gives it to the operator in a Kubernetes cluster; "
+        "get, logs, restart and compare know runs of both, watch, stop, suspend, resume and approve those of a cluster. Installed as kubectl-trainyard this program is the plugin "
+        "`kubectl trainyard`.\n\n"
         "Exit codes: 0 done; 1 the run failed; 64 wrong usage; 65 bad data; 66 something named does not exist; 69 a service is unavailable; 70 internal error; "
         "74 input/output error; 75 try again; 78 the manifest or the configuration is wrong; 130 the run was stopped.",
     .commands = commands,
@@ -118,25 +123,33 @@ void manifest_print_findings(const char *name, const struct findings *f, bool er
     }
 }
 
-int manifest_load(const char *path, struct manifest *ret, struct err *err)
+int manifest_finish(const struct manifest *m, struct findings *findings, int r, struct err *err)
 {
-    _cleanup_manifest_ struct manifest m = {0};
-    struct findings findings = {0};
-    if (manifest_read(path, &m, err) < 0)
-        return -1;
-    int r = pipeline_decode_yaml(m.text, m.len, m.name, &m.pipeline, &findings, err);
-    manifest_print_findings(m.name, &findings, false);
+    manifest_print_findings(m->name, findings, false);
     size_t errors = 0;
-    for (size_t i = 0; i < findings.n; i++)
-        errors += !findings.items[i].warning;
-    findings_release(&findings);
+    for (size_t i = 0; i < findings->n; i++)
+        errors += !findings->items[i].warning;
+    findings_release(findings);
     if (r < 0 && errors > 0) { /* they were printed just now: say only what follows from them */
         err_clear(err);
         return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "manifest",
-                        "%s has %zu error%s, listed above; nothing was done", m.name, errors,
+                        "%s has %zu error%s, listed above; nothing was done", m->name, errors,
                         errors == 1 ? "" : "s");
     }
-    if (r < 0)
+    return r < 0 ? -1 : 0;
+}
+
+int manifest_decode(struct manifest *m, struct err *err)
+{
+    struct findings findings = {0};
+    int r = pipeline_decode_yaml(m->text, m->len, m->name, &m->pipeline, &findings, err);
+    return manifest_finish(m, &findings, r, err);
+}
+
+int manifest_load(const char *path, struct manifest *ret, struct err *err)
+{
+    _cleanup_manifest_ struct manifest m = {0};
+    if (manifest_read(path, &m, err) < 0 || manifest_decode(&m, err) < 0)
         return -1;
     *ret = m;
     m = (struct manifest){0};
@@ -191,4 +204,34 @@ int command_run_inputs(const char *scheduled_time, const struct cli_list *params
         return -1;
     spec->n_params = params->n;
     return 0;
+}
+
+/* --- the end of a run ------------------------------------------------------------------------------------ */
+
+int command_say_end(const struct record *r, struct store *store, bool json, const char *hint, struct err *err)
+{
+    _cleanup_json_ cJSON *run = describe_run(r, store);
+    _cleanup_buf_ struct buf text = BUF_INIT(4 << 20);
+    struct ui_style style = ui_style_of(stdout);
+    if (json)
+        return command_print_json(run, err);
+    (void)buf_addc(&text, '\n');
+    describe_summary(run, &style, &text);
+    if (command_print(&text, err) < 0)
+        return -1;
+    if (r->status.phase != PHASE_FAILED && r->status.phase != PHASE_STOPPED)
+        return 0;
+    buf_reset(&text);
+    (void)buf_addc(&text, '\n');
+    describe_failure(r, run, hint, &text);
+    (void)fputs(buf_str(&text), stderr);
+    return 0;
+}
+
+int command_exit_code(const struct record *r)
+{
+    if (r->status.phase == PHASE_SUCCEEDED)
+        return EXITCODE_OK;
+    return r->status.phase == PHASE_STOPPED && r->spec.stop != RUN_STOP_NONE ? EXIT_RUN_STOPPED
+                                                                             : EXIT_RUN_FAILED;
 }

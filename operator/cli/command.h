@@ -18,7 +18,8 @@ enum {
 
 extern const struct cli_command command_trainyard;
 extern const struct cli_command command_run, command_lint, command_plan, command_get, command_logs,
-    command_restart, command_models;
+    command_restart, command_models, command_watch, command_stop, command_suspend, command_resume,
+    command_approve, command_submit, command_compare;
 /* Not listed in help: what the documentation is made with, and the process that drives one container step. */
 extern const struct cli_command command_docs, command_container_step;
 
@@ -75,6 +76,24 @@ extern const struct cli_command command_docs, command_container_step;
         .help =                                                                                                   \
             "Work on the CPU with at most N threads a worker, whatever the manifest says. Part of the cache key." \
     }
+/* How a run is shown while it goes on. */
+#define COMMAND_OPTION_PLAIN(type)                                                                         \
+    {                                                                                                      \
+        .name = "plain", .kind = CLI_FLAG, .offset = offsetof(type, plain),                                \
+        .help =                                                                                            \
+            "A line a change instead of the live view. The default when standard error is not a terminal." \
+    }
+#define COMMAND_OPTION_JSON(type)                                                           \
+    {                                                                                       \
+        .name = "json", .kind = CLI_FLAG, .offset = offsetof(type, json),                   \
+        .help = "No progress; one JSON document on standard output when the run has ended." \
+    }
+#define COMMAND_OPTION_TIMEOUT(type)                                             \
+    {                                                                            \
+        .name = "timeout", .kind = CLI_DURATION, .metavar = "DURATION",          \
+        .offset = offsetof(type, timeout_ms), .min = 1, .max = INT64_C(1) << 40, \
+        .help = "Look on for so long at most (90s, 2h), then end with 75."       \
+    }
 extern const char *const command_output_formats[];
 
 /* A manifest as read from a file ("-": standard input). */
@@ -88,6 +107,9 @@ void manifest_release(struct manifest *m);
 /* Reads and decodes. Findings go to stderr as file:line: path: message, warnings too; errors: exit 78. */
 int manifest_load(const char *path, struct manifest *ret, struct err *err);
 int manifest_read(const char *path, struct manifest *ret, struct err *err);
+int manifest_decode(struct manifest *m, struct err *err); /* the second half of manifest_load() */
+/* Prints and frees the findings of a decoding that gave r; with errors among them the error only says how many. */
+int manifest_finish(const struct manifest *m, struct findings *findings, int r, struct err *err);
 /* "file:line: path: message" */
 void manifest_print_findings(const char *name, const struct findings *f, bool errors_only);
 bool manifest_is_file(const char *argument); /* rather than the name of a run */
@@ -99,6 +121,13 @@ void command_free_params(struct run_param *params, size_t n);
 /* Of a run that is made now: --scheduled-time (NULL: now), --param. On failure nothing is to be freed. */
 int command_run_inputs(const char *scheduled_time, const struct cli_list *params, int64_t now_ms,
                        struct run_spec *spec, struct err *err);
+
+/* The end of a run, in words: as one JSON document, or its summary, and on stderr what to do when it did not succeed. store may be NULL; hint as for
+ * describe_failure(). */
+int command_say_end(const struct record *r, struct store *store, bool json, const char *hint,
+                    struct err *err);
+/* 0 for a run that succeeded, EXIT_RUN_STOPPED where a person asked for that, else EXIT_RUN_FAILED. */
+int command_exit_code(const struct record *r);
 
 /* Prints JSON, pretty, to stdout. */
 int command_print_json(const cJSON *value, struct err *err);

@@ -48,7 +48,7 @@ char *describe_log_path(const struct record *r, size_t step, size_t item, int at
     const struct step_status *s = &r->status.steps[step];
     if (attempt == 0)
         attempt = s->items[item].attempt;
-    if (attempt == 0)
+    if (attempt == 0 || !r->dir)
         return NULL;
     _cleanup_free_ char *job = plan_job_name(r->spec.name, s->name, s->axes != NULL, (int64_t)item, attempt);
     _cleanup_free_ char *dir = workers_attempt_dir(r, job);
@@ -130,6 +130,8 @@ static void describe_item(const struct record *r, size_t step, size_t item, cJSO
         json_add_double(o, "seconds", (double)(i->finished_ms - i->started_ms) / 1000);
     add_text(o, "class",
              i->fail != FAIL_NONE && i->state != STATE_SUCCEEDED ? fail_class_name(i->fail) : NULL);
+    if (i->state == STATE_RUNNING && i->progress >= 0)
+        json_add_double(o, "progress", i->progress);
     add_text(o, "cacheNote", i->cache_note);
     json_add(o, "outputs", i->outputs ? cJSON_Duplicate(i->outputs, true) : json_object());
     json_add(o, "values", i->values ? cJSON_Duplicate(i->values, true) : json_object());
@@ -204,7 +206,8 @@ cJSON *describe_run(const struct record *r, struct store *store)
     if (s->started_ms && s->finished_ms)
         json_add_double(o, "seconds", (double)(s->finished_ms - s->started_ms) / 1000);
     json_add_string(o, "store", location_url(r->options.store));
-    json_add_string(o, "directory", r->dir);
+    add_text(o, "directory", r->dir);
+    add_text(o, "namespace", r->namespace_);
     for (size_t i = 0; i < r->spec.n_params; i++)
         json_add_string(params, r->spec.params[i].name, r->spec.params[i].value);
     json_add(o, "parameters", params);

@@ -10,7 +10,7 @@
 #include "operator/cli/ui.h"
 
 /* {"name", "uid", "pipeline", "phase", "reason"?, "message"?, "created", "scheduledTime", "started"?, "finished"?, "seconds"?,
- * "store", "directory", "parameters", "steps": [{"name", "state", "cached", "attempts", "seconds"?, "class"?, "reason"?, "message"?,
+ * "store", "directory"? (here), "namespace"? (in a cluster), "parameters", "steps": [{"name", "state", "cached", "attempts", "seconds"?, "progress"?, "class"?, "reason"?, "message"?,
  * "cacheNote"?, "exitCode"?, "outputs", "values", "reports", "log"?, "maxRssBytes"?, "cpuSeconds"?, "items"? }]}.
  * cached: the planner's cache or the stage's own memo answered. reports: paths of HTML reports (file:// stores) or URLs.
  * store may be NULL: then there are no reports. Caller owns. */
@@ -20,8 +20,11 @@ cJSON *describe_run(const struct record *r, struct store *store);
 void describe_steps(const cJSON *run, const struct ui_style *style, struct buf *out);
 /* Table, reports, the cache's words, registered versions, where everything lies. */
 void describe_summary(const cJSON *run, const struct ui_style *style, struct buf *out);
-/* What to know and what to do after a run that did not succeed: the failed steps' messages in full, logs, next commands. */
-void describe_failure(const struct record *r, const cJSON *run, struct buf *out);
+/* What to know and what to do after a run that did not succeed: the failed steps' messages in full, logs, next commands. hint: the options that a
+ * later command needs to find the run (" --store …", " -n …"). */
+void describe_failure(const struct record *r, const cJSON *run, const char *hint, struct buf *out);
+/* That of a run of this machine. Caller frees. */
+char *describe_hint(const struct record *r);
 
 /* Log of an item's attempt (0: the newest) and rank; caller frees. NULL: no attempt yet. */
 char *describe_log_path(const struct record *r, size_t step, size_t item, int attempt, int rank);

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "common/base/alloc.h"
+#include "common/base/cli.h"
 #include "common/base/json.h"
 #include "operator/cli/describe.h"
 #include "operator/cli/location.h"
@@ -63,6 +64,9 @@ void describe_steps(const cJSON *run, const struct ui_style *style, struct buf *
         add_padded(out, time, 9);
         add_padded(out, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(s, "cached")) ? "yes" : "no", 8);
         size_t used = name + state + 4 + 24, room = style->width > used + 1 ? style->width - used - 1 : 20;
+        const cJSON *progress = cJSON_GetObjectItemCaseSensitive(s, "progress");
+        if (cJSON_IsNumber(progress))
+            (void)buf_addf(out, "%.0f %%%s", progress->valuedouble * 100, *message ? ": " : "");
         if (cJSON_GetArraySize(values) > 0)
             ui_add_values(out, values, room, style->unicode);
         else if (cJSON_GetObjectItemCaseSensitive(s, "items"))
@@ -121,17 +125,18 @@ void describe_summary(const cJSON *run, const struct ui_style *style, struct buf
     }
     if (cJSON_IsNumber(seconds))
         ui_format_duration((int64_t)(seconds->valuedouble * 1000), time);
-    (void)buf_addf(out, "run %s: %s%s%s, in %s\n", text_of(run, "name"), text_of(run, "phase"),
+    const char *ns = text_of(run, "namespace");
+    (void)buf_addf(out, "run %s: %s%s%s, in %s%s%s%s\n", text_of(run, "name"), text_of(run, "phase"),
                    cJSON_IsNumber(seconds) ? " after " : "", cJSON_IsNumber(seconds) ? time : "",
+                   *ns ? "namespace " : "", ns, *ns && *text_of(run, "store") ? ", store " : "",
                    text_of(run, "store"));
 }
 
 /* --- failure ------------------------------------------------------------------------------------------ */
 
-/* The options a later command needs to find the same run. */
-static void add_store_option(const struct record *r, struct buf *out)
+char *describe_hint(const struct record *r)
 {
-    (void)buf_addf(out, " --store %s", location_url(r->options.store));
+    return xasprintf(" --store %s", location_url(r->options.store));
 }
 
 static void add_failed(const cJSON *step, const char *label, struct buf *out)
@@ -153,7 +158,7 @@ static void add_failed(const cJSON *step, const char *label, struct buf *out)
         (void)buf_addf(out, "  log: %s\n", text_of(step, "log"));
 }
 
-static void add_failed_step(const struct record *r, const cJSON *step, struct buf *out)
+static void add_failed_step(const struct record *r, const cJSON *step, const char *hint, struct buf *out)
 {
     const cJSON *items = cJSON_GetObjectItemCaseSensitive(step, "items"), *item;
     int shown = 0, failed = 0;
@@ -175,31 +180,25 @@ static void add_failed_step(const struct record *r, const cJSON *step, struct bu
         (void)buf_addf(out, "and %d more items of %s\n", failed - shown, name);
     if (!items || failed == 0)
         add_failed(step, name, out);
-    (void)buf_addf(out, "  see:      trainyard logs %s %s", r->spec.name, name);
-    add_store_option(r, out);
-    (void)buf_addc(out, '\n');
+    (void)buf_addf(out, "  see:      %s logs %s %s%s\n", cli_program("trainyard"), r->spec.name, name, hint);
 }
 
-void describe_failure(const struct record *r, const cJSON *run, struct buf *out)
+void describe_failure(const struct record *r, const cJSON *run, const char *hint, struct buf *out)
 {
     const cJSON *s;
-    const char *failed = NULL;
+    const char *failed = NULL, *program = cli_program("trainyard");
     cJSON_ArrayForEach(s, cJSON_GetObjectItemCaseSensitive(run, "steps"))
     {
         if (strcmp(text_of(s, "state"), "Failed") != 0)
             continue;
-        add_failed_step(r, s, out);
+        add_failed_step(r, s, hint, out);
         failed = failed ? failed : text_of(s, "name");
     }
     if (!failed) /* else the run's message repeats the step's */
         (void)buf_addf(out, "run %s %s: %s\n", r->spec.name,
                        r->status.phase == PHASE_STOPPED ? "was stopped" : "failed", text_of(run, "message"));
-    (void)buf_addf(out, "  go on:    trainyard run --resume %s", r->spec.name);
-    add_store_option(r, out);
-    (void)buf_addc(out, '\n');
-    if (failed) {
-        (void)buf_addf(out, "  do again: trainyard restart %s --from %s", r->spec.name, failed);
-        add_store_option(r, out);
-        (void)buf_addc(out, '\n');
-    }
+    if (!r->namespace_)
+        (void)buf_addf(out, "  go on:    trainyard run --resume %s%s\n", r->spec.name, hint);
+    if (failed)
+        (void)buf_addf(out, "  do again: %s restart %s --from %s%s\n", program, r->spec.name, failed, hint);
 }

@@ -182,16 +182,6 @@ static void say_approvals(const struct record *r)
     }
 }
 
-static int exit_code_of(const struct record *r, enum runner_end end)
-{
-    if (end == RUNNER_NEEDS_APPROVAL)
-        return EXITCODE_TEMPFAIL;
-    if (r->status.phase == PHASE_SUCCEEDED)
-        return EXITCODE_OK;
-    return r->status.phase == PHASE_STOPPED && r->spec.stop != RUN_STOP_NONE ? EXIT_RUN_STOPPED
-                                                                             : EXIT_RUN_FAILED;
-}
-
 static int say_end(const struct record *r, enum runner_end end, bool json, struct err *err)
 {
     struct store *opened = NULL;
@@ -199,23 +189,11 @@ static int say_end(const struct record *r, enum runner_end end, bool json, struc
     if (location_open(r->options.store, r->options.secrets, &opened, &ignored) < 0)
         opened = NULL;
     _cleanup_store_ struct store *store = opened;
-    _cleanup_json_ cJSON *run = describe_run(r, store);
-    _cleanup_buf_ struct buf text = BUF_INIT(4 << 20);
-    struct ui_style style = ui_style_of(stdout);
-    if (json)
-        return command_print_json(run, err);
-    (void)buf_addc(&text, '\n');
-    describe_summary(run, &style, &text);
-    if (command_print(&text, err) < 0)
+    _cleanup_free_ char *hint = describe_hint(r);
+    if (command_say_end(r, store, json, hint, err) < 0)
         return -1;
-    if (end == RUNNER_NEEDS_APPROVAL) {
+    if (end == RUNNER_NEEDS_APPROVAL && !json)
         say_approvals(r);
-    } else if (r->status.phase != PHASE_SUCCEEDED) {
-        buf_reset(&text);
-        (void)buf_addc(&text, '\n');
-        describe_failure(r, run, &text);
-        (void)fputs(buf_str(&text), stderr);
-    }
     return 0;
 }
 
@@ -250,7 +228,7 @@ static int drive(const struct cli_command *cmd, struct record *record, int lock_
     }
     if (say_end(record, end, o->json, &err) < 0)
         return cli_fail(cmd, &err);
-    return exit_code_of(record, end);
+    return end == RUNNER_NEEDS_APPROVAL ? EXITCODE_TEMPFAIL : command_exit_code(record);
 }
 
 int drive_changed(const struct cli_command *cmd, struct record *record,

@@ -27,6 +27,7 @@ struct record *record_free(struct record *r)
     free(r->options.stages_dir);
     free(r->state_dir);
     free(r->dir);
+    free(r->namespace_);
     free(r->manifest_name);
     free(r);
     return NULL;

@@ -28,6 +28,8 @@ struct record_options {
 
 struct record {
     char *state_dir, *dir;
+    char *
+        namespace_; /* a view of a run in a cluster (cluster/clusterrun.h): then the two above are NULL, and it is never written. NULL: of this machine */
     char *manifest_name; /* as given on the command line, for messages */
     struct pipeline *pipeline;
     struct run_spec spec;
