@@ -10,9 +10,10 @@
 
 struct progress; /* opaque */
 struct progress_attempt {
-    double fraction;                                                /* 0…1; < 0: unknown */
-    int64_t checkpoint_step;                                        /* -1: none */
-    int64_t heard_ms;                                               /* monotonic */
+    double fraction;             /* 0…1; < 0: unknown */
+    int64_t checkpoint_step;     /* -1: none */
+    int64_t heard_ms;            /* monotonic */
+    int64_t checkpoint_heard_ms; /* when checkpoint_step advanced; 0: never */
     double samples_per_second, data_wait_ratio, checkpoint_seconds; /* < 0: not said */
 };
 /* key: of the Secret, at least 32 bytes. `wake` runs when a checkpoint advanced (run UID), so that the run's status is written at once. */
@@ -36,5 +37,11 @@ void progress_ended(struct progress *p, const char *run_uid, const char *step, i
 /* NULL: nothing was heard. */
 const struct progress_attempt *progress_get(const struct progress *p, const char *run_uid, const char *step,
                                             int64_t index, int attempt);
+/* Attempts under way that were heard of, for metrics. */
+void progress_each(const struct progress *p,
+                   void (*each)(void *ctx, const char *ns, const char *run, const char *step,
+                                const struct progress_attempt *attempt),
+                   void *ctx);
+/* 204; 401, 410 as above; 404: not known (yet); 400: no such body; 405; 429: more than ten a second. */
 void progress_handle(struct progress *p, const struct listener_request *request,
                      struct listener_reply *reply);
