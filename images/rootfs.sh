@@ -2,11 +2,14 @@
 # Fills a directory with one layer of an image: files and the shared libraries that they need, where Debian has them, with
 # the package records and licences that scanners and people look for. What lies in a layer below is left out.
 #
-# usage: images/rootfs.sh DIR [--below DIR]… [--system] [--program FILE] [--library FILE] [--libraries-of FILE]
+# usage: images/rootfs.sh DIR [--below DIR]… [--system] [--program FILE] [--library FILE] [--libraries-of FILE] [--zones]
+#        [--sbom IMAGE VERSION]
 #   --system            certificates, users, a place for temporary files
 #   --program FILE      goes to /usr/bin
 #   --library FILE      goes to /usr/lib, stripped, with what it needs
 #   --libraries-of FILE the libraries that it needs, but not itself (a program as linked for this machine)
+#   --zones             Debian's time zones, without the two variants that count leap seconds otherwise
+#   --sbom IMAGE VERSION what the layers below and this one hold, to /usr/share/sbom and beside the archive; last
 # Beside DIR, DIR.made says that it is whole.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -102,6 +105,20 @@ add_system() {
     add_file LICENSE /usr/share/doc/trainyard/copyright 0644
 }
 
+add_zones() {
+    mkdir -p "$root/usr/share/zoneinfo"
+    tar -C /usr/share/zoneinfo --exclude=./right --exclude=./posix -c . | tar -C "$root/usr/share/zoneinfo" -x --no-same-owner
+    record_package tzdata
+}
+
+add_sbom() { # add_sbom IMAGE VERSION
+    local created
+    created=$(date -u -d "@$(git log -1 --format=%ct 2>/dev/null || echo 0)" +%Y-%m-%dT%H:%M:%SZ)
+    mkdir -p "$root/usr/share/sbom"
+    images/sbom.py "$1" "$2" "$created" "${below[@]}" "$root" >"$root/usr/share/sbom/$1.spdx.json"
+    cp "$root/usr/share/sbom/$1.spdx.json" "$(dirname "$root")/../$1.spdx.json"
+}
+
 while [ $# -gt 0 ]; do
     case $1 in
         --below) below+=("$2"); shift ;;
@@ -115,6 +132,8 @@ while [ $# -gt 0 ]; do
         --program) add_file "$2" "/usr/bin/$(basename "$2")" 0755; shift ;;
         --library) add_libraries_of "$2"; add_library "$2"; shift ;;
         --libraries-of) add_libraries_of "$2"; shift ;;
+        --zones) add_zones ;;
+        --sbom) add_sbom "$2" "$3"; shift 2 ;;
         *) echo "rootfs: unknown option $1" >&2; exit 64 ;;
     esac
     shift

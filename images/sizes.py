@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a node pulls for each image: compressed layers and configuration of OCI archives, in MB (10^6 bytes).
+"""What a node pulls for each image: compressed layers and configuration of OCI archives, in MB (10^6 bytes). An image above
+its bound: exit 1.
 
 usage: images/sizes.py ARCHIVE…
 """
@@ -7,6 +8,9 @@ import json
 import os
 import sys
 import tarfile
+
+BOUNDS = {"operator": 12, "artifact": 12, "evaluate": 55}  # MB
+OTHERS = 45
 
 
 def blob(archive, digest):
@@ -24,18 +28,25 @@ def layers(path):
 def main():
     images = {os.path.basename(path).removesuffix(".tar"): layers(path) for path in sys.argv[1:]}
     if not images:
-        return
+        return 0
     users = {}
     for found, _ in images.values():
         for digest, _ in found:
             users[digest] = users.get(digest, 0) + 1
-    print(f"{'image':<15} {'MB':>7}  of which own   layers")
+    above = []
+    print(f"{'image':<15} {'MB':>7} {'at most':>8}  of which own   layers")
     for name, (found, config) in images.items():
         own = sum(size for digest, size in found if users[digest] == 1)
         total = sum(size for _, size in found) + config
-        print(f"{name:<15} {total / 1e6:7.2f} {own / 1e6:14.2f}   {' + '.join(f'{size / 1e6:.2f}' for _, size in found)}")
+        bound = BOUNDS.get(name, OTHERS)
+        if total >= bound * 1e6:
+            above.append(f"{name}: {total / 1e6:.2f} MB, expected less than {bound}")
+        print(f"{name:<15} {total / 1e6:7.2f} {bound:8} {own / 1e6:14.2f}   {' + '.join(f'{size / 1e6:.2f}' for _, size in found)}")
     together = sum({digest: size for found, _ in images.values() for digest, size in found}.values())
     print(f"{'all on one node':<15} {together / 1e6:7.2f}")
+    for line in above:
+        print("image-sizes: " + line, file=sys.stderr)
+    return 1 if above else 0
 
 
-main()
+sys.exit(main())
