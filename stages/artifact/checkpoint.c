@@ -16,6 +16,7 @@
 #include "common/base/text.h"
 #include "common/store/artifact.h"
 #include "stages/artifact/helper.h"
+#include "stages/runtime/progress.h"
 
 enum { LAST_TRIES = 3, LAST_PAUSE_MS = 500, CHECKPOINTS_MAX = 10000 };
 
@@ -186,6 +187,7 @@ int checkpoint_restore(struct helper *h, struct err *err)
 struct uploader {
     struct helper *h;
     char *prefix, *dir;
+    struct progress *progress;
     int64_t number; /* of the last one */
     char last[DIGEST_HEX];
 };
@@ -218,6 +220,14 @@ static void prune(struct uploader *u)
     release_found(&list);
 }
 
+/* So that the planner sees that an attempt which is preempted got further. */
+static void report(struct uploader *u)
+{
+    _cleanup_json_ cJSON *metrics = json_object();
+    json_add_double(metrics, "checkpoint_step", (double)u->number);
+    progress_report(u->progress, -1, NULL, metrics);
+}
+
 /* Uploads what is there, unless it is what was uploaded last. */
 static int upload(struct uploader *u, struct err *err)
 {
@@ -235,6 +245,7 @@ static int upload(struct uploader *u, struct err *err)
     memcpy(u->last, a->digest, sizeof u->last);
     u->number++;
     log_info("checkpoint uploaded", "checkpoint", prefix, "files", LOG_INT(a->n_files), NULL);
+    report(u);
     prune(u);
     return 0;
 }
@@ -248,6 +259,36 @@ static bool wait_for(const sigset_t *set, int64_t ms)
         number = sigtimedwait(set, NULL, &t);
     while (number < 0 && errno == EINTR);
     return number > 0;
+}
+
+static int64_t now_ms(void)
+{
+    return clock_system.mono_ms(clock_system.ctx);
+}
+
+/* Told to end. The program may have ended, or be told at this very moment: it runs in an init container, and the kubelet knows no order between those and
+ * sidecars. So what it writes in its last seconds may be still to come: uploading ends when nothing has changed for a while, or when
+ * publish has left its mark, for then the program has ended. */
+static int upload_last(struct uploader *u, struct err *err)
+{
+    _cleanup_free_ char *mark = helper_path(u->h, HELPER_PUBLISHED);
+    int64_t changed_ms = now_ms();
+    for (int failures = 0;;) {
+        struct err why = ERR_INIT;
+        int64_t before = u->number;
+        bool ended = fs_exists(mark);
+        int r = upload(u, &why);
+        if (u->number != before)
+            changed_ms = now_ms();
+        bool quiet = ended || now_ms() - changed_ms >= u->h->options.settle_ms;
+        if (r == 0 && quiet)
+            return 0;
+        if (r < 0 && ++failures >= LAST_TRIES && quiet) {
+            *err = why;
+            return err_wrap(err, "the last checkpoint");
+        }
+        clock_system.sleep_ms(clock_system.ctx, LAST_PAUSE_MS);
+    }
 }
 
 static int keep_uploading(struct helper *h, struct err *err)
@@ -264,22 +305,16 @@ static int keep_uploading(struct helper *h, struct err *err)
         return -1;
     u.number = list.n ? list.items[0].number : 0;
     release_found(&list);
+    u.progress = progress_new(getenv(ENV_PROGRESS_URL), getenv(ENV_PROGRESS_TOKEN));
     log_info("watching", "directory", dir, "last", LOG_INT(u.number), NULL);
     while (!wait_for(&ending, h->options.every_ms)) {
         struct err why = ERR_INIT;
         if (upload(&u, &why) < 0)
             log_warn("no checkpoint this time", "why", why.msg, NULL);
     }
-    for (int tries = 1;; tries++) { /* the program has ended, or is about to */
-        struct err why = ERR_INIT;
-        if (upload(&u, &why) == 0)
-            return 0;
-        if (tries == LAST_TRIES) {
-            *err = why;
-            return err_wrap(err, "the last checkpoint");
-        }
-        clock_system.sleep_ms(clock_system.ctx, LAST_PAUSE_MS);
-    }
+    int r = upload_last(&u, err);
+    progress_free(u.progress);
+    return r;
 }
 
 static int run(const struct cli_command *cmd, int argc, char **argv)
@@ -300,6 +335,14 @@ static const struct cli_option options[] = {
      .min = 100,
      .max = 86400000,
      .help = "How often to look."},
+    {.name = "settle",
+     .kind = CLI_DURATION,
+     .metavar = "TIME",
+     HELPER_AT(settle_ms),
+     .fallback = "5s",
+     .min = 0,
+     .max = 3600000,
+     .help = "Told to end: for how long nothing may change before it does."},
     {.name = "keep",
      .kind = CLI_INT,
      .metavar = "N",
@@ -316,7 +359,7 @@ const struct cli_command command_checkpoint = {
     .synopsis = "",
     .summary = "Upload ROOT/checkpoint while a step runs, and once more when told to end.",
     .description =
-        "Runs beside the step's container until SIGTERM. A checkpoint is uploaded when the directory's content has changed since the last one; a half-uploaded "
+        "Runs beside the step's container until SIGTERM, and then until the directory has not changed for a while, since the program may have been told to end at the same time. A checkpoint is uploaded when the directory's content has changed since the last one; a half-uploaded "
         "one is never restored. Write files beside and rename them, so that none is caught half-written.",
     .options = options,
     .run = run,

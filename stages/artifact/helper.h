@@ -3,7 +3,8 @@
  *
  *   <root>/in/<input>/        fetch brings the inputs here, and restores the checkpoint
  *   <root>/out/<output>/      publish takes the outputs from here, and <root>/out/values.json
- *   <root>/checkpoint/        checkpoint uploads this periodically and at the end */
+ *   <root>/checkpoint/        checkpoint uploads this periodically and at the end
+ *   <root>/.published         publish has ended, and so the user's program */
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -17,9 +18,11 @@
 #include "common/store/store.h"
 #include "stages/runtime/commit.h"
 
+#define HELPER_PUBLISHED ".published"
+
 struct helper_options {
     const char *root, *store, *secrets, *config, *inputs, *result, *log_level;
-    int64_t every_ms, keep; /* checkpoint only */
+    int64_t every_ms, settle_ms, keep; /* checkpoint only */
 };
 
 struct helper {

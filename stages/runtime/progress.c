@@ -140,8 +140,10 @@ static char *body_of(double fraction, const char *message, const cJSON *metrics)
     text[n] = '\0';
     for (int with_metrics = metrics ? 1 : 0; with_metrics >= 0; with_metrics--) {
         _cleanup_json_ cJSON *o = json_object();
-        json_add_double(o, "fraction", isfinite(fraction) ? fmin(fmax(fraction, 0), 1) : 0);
-        json_add_string(o, "message", text);
+        if (!(fraction < 0))
+            json_add_double(o, "fraction", isfinite(fraction) ? fmin(fraction, 1) : 0);
+        if (message)
+            json_add_string(o, "message", text);
         if (with_metrics)
             json_add(o, "metrics", cJSON_Duplicate(metrics, true));
         struct err err = ERR_INIT;

@@ -1,7 +1,8 @@
 /* Progress reports: the latest one, posted at most twice a second by a thread of its own. Losing one loses nothing, so nothing
  * here fails or blocks. `url` is http(s)://…, or file:///path, which is then replaced atomically by each report (local runs).
  *
- * Body: {"fraction": 0.5, "message": "…", "metrics": {name: number}}, at most LIMIT_PROGRESS_BYTES. */
+ * Body: {"fraction": 0.5, "message": "…", "metrics": {name: number}}, at most LIMIT_PROGRESS_BYTES;
+ * a fraction below 0 and a NULL message are not said. */
 #pragma once
 
 #include <cjson/cJSON.h>

@@ -130,7 +130,8 @@ def checkpoints(cases, name, directory, store, keys):
 
     pod = Pod(directory, store, "train", config=config, keys=keys)
     cases.equal(f"{name}: fetch without a checkpoint", (pod.run("fetch"), pod.read("checkpoint/state")), (0, None))
-    sidecar = pod.start("checkpoint", "--every", "200ms", "--keep", "2")
+    pod.environment["TRAINYARD_PROGRESS_URL"] = f"file://{pod.root}/progress.json"
+    sidecar = pod.start("checkpoint", "--every", "200ms", "--keep", "2", "--settle", "2s")
     pod.write("checkpoint/state", "step 1")
     cases.check(f"{name}: the directory is uploaded while the step runs", eventually(lambda: kept(pod) == "step 1"))
     cases.equal(f"{name}: the program's files stay its own", (pod.read("checkpoint/state"), oct((pod.root / "checkpoint/state").stat().st_mode & 0o222)), ("step 1", "0o200"))
@@ -141,14 +142,28 @@ def checkpoints(cases, name, directory, store, keys):
         eventually(lambda i=i: kept(pod) == f"step {i}")
     pod.write("checkpoint/state", "last")
     sidecar.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    pod.write("checkpoint/state", "written after SIGTERM")
     log = sidecar.communicate(timeout=30)[0]
-    cases.equal(f"{name}: once more on SIGTERM", (sidecar.returncode, kept(pod)), (0, "last"))
-    cases.check(f"{name}: nothing is uploaded without a change", log.count("checkpoint uploaded") == 6, log if log.count("checkpoint uploaded") != 6 else "")
+    cases.equal(f"{name}: what the program writes when it is told to end is uploaded", (sidecar.returncode, kept(pod)), (0, "written after SIGTERM"))
+    uploads = log.count("checkpoint uploaded")
+    cases.check(f"{name}: nothing is uploaded without a change", uploads in (6, 7), log if uploads not in (6, 7) else "")
+    cases.equal(f"{name}: the planner hears how far it came", json.loads((pod.root / "progress.json").read_text()), {"metrics": {"checkpoint_step": uploads}})
+    ended = Pod(directory, store, "train-once", config=config, keys=keys)
+    ended.write("checkpoint/state", "at the end")
+    cases.equal(f"{name}: publish", ended.run("publish"), 0)
+    sidecar = ended.start("checkpoint", "--settle", "60s")
+    eventually(lambda: (ended.root / ".published").exists())
+    began = time.monotonic()
+    time.sleep(0.5)
+    sidecar.send_signal(signal.SIGTERM)
+    sidecar.communicate(timeout=30)
+    cases.check(f"{name}: when publish has ended, nothing is waited for", sidecar.returncode == 0 and time.monotonic() - began < 20)
 
     second = Pod(directory, store, "train", attempt=2, config=config, keys=keys)
-    cases.equal(f"{name}: the next attempt goes on from it", (second.run("fetch"), second.read("checkpoint/state")), (0, "last"))
+    cases.equal(f"{name}: the next attempt goes on from it", (second.run("fetch"), second.read("checkpoint/state")), (0, "written after SIGTERM"))
     restarted = Pod(directory, store, "train", attempt=1, restart=1, config=config, keys=keys)
-    cases.equal(f"{name}: a restart with equal work goes on from it", (restarted.run("fetch"), restarted.read("checkpoint/state")), (0, "last"))
+    cases.equal(f"{name}: a restart with equal work goes on from it", (restarted.run("fetch"), restarted.read("checkpoint/state")), (0, "written after SIGTERM"))
     other = Pod(directory, store, "train", attempt=1, restart=2, config={**config, "args": ["--lr", "1"]}, keys=keys)
     cases.equal(f"{name}: a restart with other work does not", (other.run("fetch"), other.read("checkpoint/state")), (0, None))
     return config
@@ -161,8 +176,9 @@ def damaged_checkpoint(cases, directory, store_directory, store, config):
     newest = base / names[-1] / "state"
     newest.chmod(0o644)
     newest.write_text("torn")
+    before = (base / names[-2] / "state").read_text()
     pod = Pod(directory, store, "train", attempt=3, config=config)
-    cases.equal("a damaged checkpoint is passed over for the one before", (pod.run("fetch"), pod.read("checkpoint/state")), (0, "step 5"))
+    cases.equal("a damaged checkpoint is passed over for the one before", (pod.run("fetch"), pod.read("checkpoint/state")), (0, before))
 
 
 def main():
