@@ -10,5 +10,9 @@
 
 /* queue_config.process of the run queue; ends with queue_done() or queue_retry(). */
 void run_process(void *controller, const char *key);
+/* reflector_config.changed of runs, jobs and pods: they put the run's key into the queue. */
+void run_changed(void *controller, const void *old, const void *now);
+void run_job_changed(void *controller, const void *old, const void *now);
+void run_pod_changed(void *controller, const void *old, const void *now);
 /* Everything under way is cancelled. */
 void run_stop_all(struct controller *c);
