@@ -3,7 +3,7 @@
 # with sudo), DuckDB's library and header, and the tests' S3 server. Everything is pinned. Built or
 # unpacked tools go to a cache outside the checkout ($TRAINYARD_CACHE), so a fresh clone finds them.
 #
-# usage: tests/tools/deps.sh [build|test|check|bench|images|cuda …]      (default: build test check)
+# usage: tests/tools/deps.sh [build|test|check|bench|images|cluster|cuda …]      (default: build test check)
 set -euo pipefail
 
 cache=${TRAINYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/trainyard}
@@ -24,7 +24,8 @@ libgloo-dev:CPU-collectives libmicrohttpd-dev:small-HTTP-listener nodejs:for-npm
 ca-certificates:TLS unzip:unpacks python3:test-tools"
 debian_test="libcmocka-dev:unit-tests curl:test-client procps:process-checks openssl:test-keys python3:test-tools iproute2:test-networks"
 debian_check="clang-14:fuzzing clang-format-14:format clang-tidy-14:static-checks libclang-rt-14-dev:libFuzzer cppcheck:static-checks shellcheck:shell-checks man-db:renders-man-pages"
-debian_images="buildah:builds-container-images"
+debian_images="buildah:builds-container-images mmdebstrap:base-images"
+debian_cluster="runc:runs-containers containernetworking-plugins:networks-of-pods conntrack:service-addresses iproute2:networks nftables:service-addresses util-linux:namespaces curl:test-client openssl:certificates gcc:the-pause-image libc6-dev:the-pause-image"
 debian_cuda="python3-pip:fetches-wheels"
 
 apt_updated=
@@ -85,6 +86,15 @@ install_versitygw() {
         die "could not build versitygw: it needs Go and the Go module proxy"
 }
 
+# Kubernetes, containerd and what else a test cluster is made of: tests/cluster/tools.py has the pins. Without root the control
+# plane alone can run, which needs no packages.
+install_cluster() {
+    if [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; then install_debian "$debian_cluster"
+    else say "not root and no sudo: without packages for a node, only a control plane will run"; fi
+    install_versitygw
+    python3 "$(dirname "$0")/../cluster/tools.py" build || die "could not build the cluster's tools"
+}
+
 bench_python() {
     local dir="$cache/bench-venv-1"
     [ -e "$dir/.complete" ] && return 0
@@ -119,8 +129,9 @@ for what; do
         check) install_debian "$debian_check" ;;
         bench) bench_python ;;
         images) install_debian "$debian_images" ;;
+        cluster) install_cluster ;;
         cuda) install_debian "$debian_cuda"; install_cuda ;;
-        *) die "unknown group '$what' (build, test, check, bench, images, cuda)" ;;
+        *) die "unknown group '$what' (build, test, check, bench, images, cluster, cuda)" ;;
     esac
 done
 say "everything is there ($*)"
