@@ -64,12 +64,12 @@ static void fetched(void *ctx, cJSON **object, struct err *failure)
     struct crdcheck *k = ctx;
     k->call = NULL;
     char *found = NULL;
-    if (failure && failure->class_ == ERR_TERMINAL)
+    if (failure->class_ == ERR_TERMINAL)
         log_warn("the CRDs' schema version cannot be checked", "error", failure->msg, NULL);
-    else if (failure && failure->class_ != ERR_NOTFOUND)
+    else if (err_is_set(failure) && failure->class_ != ERR_NOTFOUND)
         found = xasprintf("cannot read CRD %s: %s", names[k->at], failure->msg);
     else
-        found = crdcheck_judge(names[k->at], failure ? NULL : *object);
+        found = crdcheck_judge(names[k->at], err_is_set(failure) ? NULL : *object);
     if (found && !k->complaint)
         k->complaint = found;
     else

@@ -57,7 +57,7 @@ static void created(void *ctx, cJSON **object, struct err *failure)
 {
     struct keysecret *k = ctx;
     k->call = NULL;
-    if (!failure)
+    if (!err_is_set(failure))
         use(k, *object);
     else if (failure->class_ == ERR_EXISTS)
         later(k, NULL); /* another was first: read its key */
@@ -85,7 +85,7 @@ static void fetched(void *ctx, cJSON **object, struct err *failure)
 {
     struct keysecret *k = ctx;
     k->call = NULL;
-    if (!failure)
+    if (!err_is_set(failure))
         use(k, *object);
     else if (failure->class_ == ERR_NOTFOUND)
         create(k);

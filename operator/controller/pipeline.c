@@ -414,7 +414,7 @@ static void revision_adopted(void *ctx, cJSON **object, struct err *failure)
     struct pass *p = ctx;
     (void)object;
     p->call = NULL;
-    if (failure)
+    if (err_is_set(failure))
         failed(p, "adopting a ControllerRevision", failure);
     else
         revision_known(p);
@@ -426,7 +426,7 @@ static void revision_fetched(void *ctx, cJSON **object, struct err *failure)
     struct pass *p = ctx;
     struct state *s = p->s;
     p->call = NULL;
-    if (failure) {
+    if (err_is_set(failure)) {
         failed(p, "reading a ControllerRevision", failure);
         return;
     }
@@ -459,13 +459,13 @@ static void revision_created(void *ctx, cJSON **object, struct err *failure)
     (void)object;
     p->call = NULL;
     failpoint("pipeline.revision.after");
-    if (failure && failure->class_ == ERR_EXISTS) {
+    if (failure->class_ == ERR_EXISTS) {
         const struct kube_request r = {.verb = KUBE_GET,
                                        .resource = &KUBE_CONTROLLER_REVISIONS,
                                        .ns = s->ns,
                                        .name = s->view.revision};
         start_call(p, &r, revision_fetched);
-    } else if (failure) {
+    } else if (err_is_set(failure)) {
         failed(p, "creating a ControllerRevision", failure);
     } else {
         prune_later(s);
@@ -492,11 +492,11 @@ static void status_written(void *ctx, cJSON **object, struct err *failure)
     struct state *s = p->s;
     p->call = NULL;
     failpoint("pipeline.status.after");
-    if (failure && (failure->class_ == ERR_CONFLICT || failure->class_ == ERR_NOTFOUND)) {
+    if (failure->class_ == ERR_CONFLICT || failure->class_ == ERR_NOTFOUND) {
         end(p, true); /* the cache was behind: it will have the newer one then */
         return;
     }
-    if (failure) {
+    if (err_is_set(failure)) {
         failed(p, "writing the pipeline's status", failure);
         return;
     }
@@ -543,17 +543,16 @@ static void action_done(void *ctx, const struct err *failure)
     struct pass *p = ctx;
     struct state *s = p->s;
     struct pipeline_action *a = &p->actions[p->next_action];
-    if (failure && a->kind == ACTION_CREATE_RUN && failure->class_ == ERR_EXISTS) {
+    if (a->kind == ACTION_CREATE_RUN && failure->class_ == ERR_EXISTS) {
         end(p, true); /* the cache will tell whose it is */
         return;
     }
-    if (failure && failure->class_ == ERR_CONFLICT) {
+    if (failure->class_ == ERR_CONFLICT) {
         end(p, true);
         return;
     }
-    if (failure && failure->class_ == ERR_NOTFOUND && a->kind != ACTION_CREATE_RUN)
-        failure = NULL; /* gone: so much the better */
-    if (failure) {
+    bool gone = failure->class_ == ERR_NOTFOUND && a->kind != ACTION_CREATE_RUN; /* so much the better */
+    if (err_is_set(failure) && !gone) {
         _cleanup_free_ char *what = xasprintf("%s %s", pipeline_action_name(a->kind), a->name ? a->name : "");
         failed(p, what, failure);
         return;
@@ -603,13 +602,13 @@ static void control_fetched(void *ctx, cJSON **object, struct err *failure)
     struct pass *p = ctx;
     struct pipeline_action *a = &p->actions[p->next_action];
     p->call = NULL;
-    if (failure) {
+    if (err_is_set(failure)) {
         action_done(p, failure);
         return;
     }
     _cleanup_json_ cJSON *patch = pipeline_action_control_patch(a->body, *object);
     if (!patch) {
-        action_done(p, NULL);
+        action_done(p, &ERR_INIT);
         return;
     }
     const struct kube_request r = {.verb = KUBE_MERGE,
@@ -628,12 +627,12 @@ static void revision_pruned(void *ctx, cJSON **object, struct err *failure)
     struct pipeline_action *a = &p->actions[p->next_action];
     (void)object;
     p->call = NULL;
-    if (failure && failure->class_ != ERR_NOTFOUND && failure->class_ != ERR_CONFLICT) {
+    if (err_is_set(failure) && failure->class_ != ERR_NOTFOUND && failure->class_ != ERR_CONFLICT) {
         action_done(p, failure);
         return;
     }
     cJSON_DeleteItemFromArray(a->body, 0);
-    revisions_listed(p, NULL, NULL);
+    revisions_listed(p, NULL, &ERR_INIT);
 }
 
 struct naming {
@@ -681,7 +680,7 @@ static void revisions_listed(void *ctx, cJSON **object, struct err *failure)
     struct pass *p = ctx;
     struct pipeline_action *a = &p->actions[p->next_action];
     p->call = NULL;
-    if (failure) {
+    if (err_is_set(failure)) {
         action_done(p, failure);
         return;
     }
@@ -689,7 +688,7 @@ static void revisions_listed(void *ctx, cJSON **object, struct err *failure)
         a->body = unnamed(p, *object);
     const cJSON *first = cJSON_GetArrayItem(a->body, 0);
     if (!first) {
-        action_done(p, NULL);
+        action_done(p, &ERR_INIT);
         return;
     }
     _cleanup_json_ cJSON *options =

@@ -209,7 +209,7 @@ static void fetched(void *ctx, cJSON **object, struct err *failure)
 {
     struct entry *e = ctx;
     e->call = NULL;
-    if (failure)
+    if (err_is_set(failure))
         e->failure = *failure;
     else
         (void)revision_decode(*object, &e->pipeline, &e->failure);

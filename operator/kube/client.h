@@ -56,7 +56,7 @@ struct kube_request { /* borrowed until kube_start() returns */
         raw; /* the answer is text, not JSON (pods/log): `object` is a cJSON string of at most LIMIT_HTTP_BODY_BYTES */
 };
 /* `done` runs once, never inside kube_start(): with the object of the answer (freed afterwards; to keep it, copy the pointer and set *object to
- * NULL), or with the failure. A request that cannot be sent is also reported there. kube_cancel(): nothing runs any more. */
+ * NULL), or with the failure (never NULL: err_is_set() tells). A request that cannot be sent is also reported there. kube_cancel(): nothing runs any more. */
 struct kube_call *kube_start(struct kube_client *c, const struct kube_request *r,
                              void (*done)(void *ctx, cJSON **object, struct err *failure), void *ctx);
 struct kube_call *kube_cancel(struct kube_call *k); /* NULL allowed; returns NULL */

@@ -134,10 +134,10 @@ static void sent(void *ctx, cJSON **object, struct err *failure)
     sending->key = xfree(sending->key);
     if (s) {
         s->busy = false;
-        if (failure && s->there && failure->class_ == ERR_NOTFOUND) {
+        if (s->there && failure->class_ == ERR_NOTFOUND) {
             s->there = false; /* the API server forgets events after an hour */
             wait_in_line(r, s);
-        } else if (failure) {
+        } else if (err_is_set(failure)) {
             (void)map_remove(r->said, s->key); /* best effort */
         } else {
             s->there = true;

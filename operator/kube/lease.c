@@ -130,7 +130,7 @@ static void see(struct lease *l, cJSON *object)
 
 static void written(struct lease *l, cJSON **object, struct err *failure)
 {
-    if (failure) {
+    if (err_is_set(failure)) {
         /* It may have happened, or another was first: read before the next try. The holder goes on until its deadline. */
         if (failure->class_ == ERR_CONFLICT || failure->class_ == ERR_EXISTS ||
             failure->class_ == ERR_NOTFOUND) {
@@ -158,11 +158,11 @@ static void write_done(void *ctx, cJSON **object, struct err *failure)
 {
     struct lease *l = ctx;
     l->call = NULL;
-    if (failure) {
+    if (err_is_set(failure)) {
         cJSON_Delete(l->seen);
         l->seen = NULL;
     }
-    if (l->releasing && !failure)
+    if (l->releasing && !err_is_set(failure))
         see(l, steal_ptr(*object));
     if (l->releasing)
         let_go(l);
@@ -228,14 +228,14 @@ static void read_done(void *ctx, cJSON **object, struct err *failure)
 {
     struct lease *l = ctx;
     l->call = NULL;
-    if (failure && failure->class_ != ERR_NOTFOUND) {
+    if (err_is_set(failure) && failure->class_ != ERR_NOTFOUND) {
         if (l->releasing)
             let_go(l);
         else
             schedule(l);
         return;
     }
-    if (failure) {
+    if (err_is_set(failure)) {
         cJSON_Delete(l->seen);
         l->seen = NULL;
     } else {
@@ -277,7 +277,7 @@ static void release_done(void *ctx, cJSON **object, struct err *failure)
 {
     struct lease *l = ctx;
     l->call = NULL;
-    if (!failure)
+    if (!err_is_set(failure))
         see(l, steal_ptr(*object));
     finished(l);
 }
