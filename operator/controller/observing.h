@@ -1,0 +1,36 @@
+/* What the caches say about a run's attempts, as plan() wants to see it. Pure.
+ *
+ * An attempt that the status names and no Job stands for is `gone` if its Job was seen before, or if the status says that its end was asked for or
+ * recorded; otherwise it is not there yet, and plan() asks for it again. A Job that the API server refused is an attempt whose pod failed with exit 78. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "operator/controller/seen.h"
+#include "operator/pipeline/observed.h"
+#include "operator/pipeline/pipeline.h"
+#include "operator/pipeline/status.h"
+
+struct observing_source {               /* borrowed */
+    const struct seen_job *const *jobs; /* of this run */
+    size_t n_jobs;
+    const struct seen_pod *const *pods; /* of these Jobs */
+    size_t n_pods;
+    const char *run_name;
+    bool (*was_seen)(void *ctx, const char *job_name);
+    const char *(*refused)(void *ctx, const char *job_name); /* why the Job cannot be; NULL: it can */
+    /* false: nothing was heard. Sets *ret_fraction and *ret_checkpoint, or leaves them. */
+    bool (*progress)(void *ctx, const char *step, int64_t item, int attempt, double *ret_fraction,
+                     int64_t *ret_checkpoint);
+    void *ctx;
+};
+struct observing {
+    struct observed observed;
+    struct observed_attempt *attempts;
+    struct observed_pod *pods; /* strings borrowed from the source */
+};
+void observing_init(struct observing *o, const struct observing_source *source, const struct pipeline *p,
+                    const struct run_status *status);
+void observing_release(struct observing *o);
+#define _cleanup_observing_ CLEANUP(observing_release)
