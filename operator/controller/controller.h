@@ -24,6 +24,7 @@ struct metrics;
 struct progress;
 struct revisions;
 struct pipelines;
+struct runs;
 
 struct controller_options {             /* from the command line; borrowed */
     const char *own_namespace;          /* where the operator runs: Lease, key Secret */
@@ -52,6 +53,7 @@ struct controller {
     struct lease *lease;               /* NULL: without leader election we always lead */
     const struct clock *clock;         /* wall time */
     struct pipelines *pipelines_known; /* pipeline.h */
+    struct runs *runs_known;           /* run.h */
 };
 /* Writes in several steps end early when this turns false. */
 static inline bool controller_leading(const struct controller *c)

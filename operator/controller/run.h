@@ -1,18 +1,27 @@
-/* A TrainingRun's reconciler: observe → plan() → status → actions (design: docs/architecture.md, "The operator").
+/* A TrainingRun's reconciler: observe → plan() → status → actions.
  *
- * In order, each step only when the one before is visible in the cache: read caches; plan; write status if changed (PUT with
- * resourceVersion; 409 → again from the top) and wait until the cache has it; write the cache entries; delete the Jobs of ended attempts that are still
- * active; create Services and Jobs (AlreadyExists → adopt if it is ours by owner UID, else wait and retry); set the TTL of Jobs whose end the status records; publish
- * Events. Killed anywhere, the next look does what is missing. */
+ * One pass, each step only when the one before is durable: read the caches; plan; write the status if it changed (PUT with resourceVersion;
+ * 409 → again from the top); then, on the API server's word that it is written, publish Events, hand the cache its entries, delete the Jobs of attempts
+ * that are to end, create Services and Jobs (AlreadyExists → adopted if it is ours, else waited for), give Jobs whose end the status
+ * records their time to live. The next pass waits until the cache has seen the write. Killed anywhere, the next look does what is missing. */
 #pragma once
 
 #include "operator/controller/controller.h"
 
+struct
+    runs; /* opaque: what is remembered of each active run between passes, and which Jobs and pods are whose */
+
+struct runs *runs_new(struct controller *c);
+/* Everything under way is cancelled. */
+struct runs *runs_free(struct runs *r);
+
 /* queue_config.process of the run queue; ends with queue_done() or queue_retry(). */
 void run_process(void *controller, const char *key);
-/* reflector_config.changed of runs, jobs and pods: they put the run's key into the queue. */
+/* reflector_config.changed of runs, Jobs and pods. */
 void run_changed(void *controller, const void *old, const void *now);
 void run_job_changed(void *controller, const void *old, const void *now);
 void run_pod_changed(void *controller, const void *old, const void *now);
-/* Everything under way is cancelled. */
-void run_stop_all(struct controller *c);
+/* A checkpoint of this run advanced (progress.h). */
+void run_wake_uid(void *controller, const char *run_uid);
+/* Passes under way: writes that a graceful end waits for. */
+size_t run_busy(const struct controller *c);

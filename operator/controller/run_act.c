@@ -1,0 +1,272 @@
+/* Jobs and Services: creating, ending, letting them expire. Each write may be repeated, and none is waited for by another run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/base/json.h"
+#include "common/base/text.h"
+#include "operator/controller/metrics.h"
+#include "operator/controller/progress.h"
+#include "operator/controller/run-internal.h"
+
+enum { ADOPT_WAIT_MS = 1000 };
+
+static struct act *add_act(struct pass *pass, enum act_kind kind, const char *name)
+{
+    pass->acts = grow_array(pass->acts, &pass->capacity, pass->n_acts, sizeof *pass->acts);
+    struct act *a = &pass->acts[pass->n_acts++];
+    *a = (struct act){.pass = pass, .kind = kind, .name = xstrdup(name)};
+    return a;
+}
+
+static const struct seen_job *find_job(const struct seen_job *const *jobs, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(jobs[i]->meta.name, name) == 0)
+            return jobs[i];
+    }
+    return NULL;
+}
+
+static void refuse(struct run_state *s, const char *job, const char *why)
+{
+    (void)map_set(s->refused, job, xstrdup(why));
+}
+
+/* --- what is to be done ------------------------------------------------------------------------------------------- */
+
+static void add_create(struct pass *pass, const struct pipeline *p, const struct run_spec *run,
+                       const struct job *job)
+{
+    struct controller *c = pass->runs->c;
+    const char *step = p->steps[job->step].name;
+    char token[65], key[65];
+    _cleanup_free_ char *url = NULL;
+    struct jobs_context x = {.pipeline = p, .run = run, .ns = pass->ns, .options = c->options};
+    struct err err = ERR_INIT;
+    cJSON *object = NULL, *service = NULL;
+    if (c->progress) {
+        progress_token(c->progress, run->uid, step, job->attempt, job->item, token);
+        progress_rendezvous_key(c->progress, run->uid, step, job->item, job->attempt, key);
+        progress_expect(c->progress, pass->ns, run->name, run->uid, step, job->item, job->attempt);
+        if (c->options->progress_url && *c->options->progress_url)
+            url = progress_url(c->options->progress_url, pass->ns, run->name, step, job->item, job->attempt);
+        x.progress_token = token;
+        x.rendezvous_key = key;
+    }
+    x.progress_url = url;
+    if (jobs_build(&x, job, &object, &service, &err) < 0) {
+        refuse(pass->state, job->name, err.msg);
+        pass->again_ms = 1;
+        return;
+    }
+    struct act *a = add_act(pass, ACT_CREATE, job->name);
+    a->job = object;
+    a->service = service;
+}
+
+/* Has the status recorded how this attempt ended? */
+static bool recorded(const struct run_status *status, const struct pipeline *p, const struct seen_job *job)
+{
+    long step = job->step ? pipeline_find_step(p, job->step) : -1;
+    if (step < 0 || (size_t)step >= status->n_steps || (size_t)job->item >= status->steps[step].n_items)
+        return run_phase_finished(status->phase);
+    const struct item_status *i = &status->steps[step].items[job->item];
+    return i->attempt > job->attempt || (i->attempt == job->attempt && i->state != STATE_RUNNING);
+}
+
+static void add_expire(struct pass *pass, const struct seen_job *job)
+{
+    (void)add_act(pass, ACT_EXPIRE, job->meta.name);
+    if (job->workers > 1)
+        (void)add_act(pass, ACT_DELETE_SERVICE, job->meta.name);
+}
+
+void acts_of_plan(struct pass *pass, const struct pipeline *p, const struct run_spec *run,
+                  const struct plan *plan, const struct seen_job *const *jobs, size_t n_jobs)
+{
+    for (size_t i = 0; i < plan->n_actions; i++) {
+        const struct job *job = &plan->actions[i].job;
+        const struct seen_job *seen = find_job(jobs, n_jobs, job->name);
+        if (plan->actions[i].kind == ACTION_START) {
+            if (!seen && !map_has(pass->state->refused, job->name))
+                add_create(pass, p, run, job);
+        } else if (seen && !seen->meta.deleting) {
+            add_act(pass, ACT_DELETE, job->name)->uid = xstrdup(seen->meta.uid);
+        }
+    }
+    for (size_t i = 0; i < n_jobs; i++) {
+        if (!jobs[i]->has_ttl && !jobs[i]->meta.deleting && recorded(&plan->status, p, jobs[i]))
+            add_expire(pass, jobs[i]);
+    }
+}
+
+void acts_of_finished(struct pass *pass, const struct seen_job *const *jobs, size_t n_jobs)
+{
+    for (size_t i = 0; i < n_jobs; i++) {
+        if (!jobs[i]->has_ttl && !jobs[i]->meta.deleting)
+            add_expire(pass, jobs[i]);
+    }
+}
+
+/* --- doing it -------------------------------------------------------------------------------------------------------- */
+
+static void close_act(struct act *a)
+{
+    struct pass *pass = a->pass;
+    if (--pass->open == 0)
+        pass_finish(pass);
+}
+
+static void warn(const struct pass *pass, const char *reason, const char *message)
+{
+    struct controller *c = pass->runs->c;
+    struct kube_reference about = {.resource = &RUNS, .ns = pass->ns, .name = pass->name, .uid = pass->uid};
+    if (c->events)
+        recorder_event(c->events, &about, true, reason, message);
+}
+
+/* It is there already: ours, if the cache says so; else the cache, or whoever has the name, needs time. */
+static void adopt(struct act *a)
+{
+    struct pass *pass = a->pass;
+    const struct seen_job *job = reflectors_get(pass->runs->c->jobs, pass->ns, a->name);
+    if (job && text_equal(job->meta.owner_uid, pass->uid) && !job->meta.deleting)
+        return;
+    if (job && !text_equal(job->meta.owner_uid, pass->uid)) {
+        _cleanup_free_ char *message =
+            xasprintf("Job %s belongs to another object; waiting until it is gone", a->name);
+        warn(pass, "NameTaken", message);
+    }
+    pass->again_ms = ADOPT_WAIT_MS;
+}
+
+static void after_failure(struct act *a, const struct err *failure)
+{
+    struct pass *pass = a->pass;
+    switch (failure->class_) {
+    case ERR_EXISTS:
+        adopt(a);
+        return;
+    case ERR_NOTFOUND: /* deleted already; of a create: the namespace is going away */
+        if (a->kind == ACT_CREATE)
+            pass->retry = true;
+        return;
+    case ERR_INVALID:
+        if (a->kind == ACT_CREATE) {
+            refuse(pass->state, a->name, failure->msg);
+            pass->again_ms = 1;
+        }
+        return;
+    case ERR_TERMINAL:
+        warn(pass, "Forbidden", failure->msg);
+        pass->retry = true;
+        return;
+    default: /* a delete's precondition failed: another Job has the name now; or the server is away */
+        pass->retry = failure->class_ != ERR_CONFLICT || a->kind != ACT_DELETE;
+        return;
+    }
+}
+
+static void on_done(void *ctx, cJSON **object, struct err *failure)
+{
+    struct act *a = ctx;
+    struct run_state *s = a->pass->state;
+    struct controller *c = a->pass->runs->c;
+    (void)object;
+    a->call = NULL;
+    if (err_is_set(failure)) {
+        after_failure(a, failure);
+    } else if (a->kind == ACT_CREATE && s->success_seen_ms) {
+        if (c->metrics)
+            metrics_observe(c->metrics, METRIC_HANDOFF, (const char *const[3]){NULL},
+                            (double)(loop_now_ms() - s->success_seen_ms) / 1000);
+        s->success_seen_ms = 0;
+    }
+    close_act(a);
+}
+
+static void create_job(struct act *a)
+{
+    struct kube_request request = {.verb = KUBE_CREATE,
+                                   .resource = &KUBE_JOBS,
+                                   .ns = a->pass->ns,
+                                   .body = a->job};
+    a->call = kube_start(a->pass->runs->c->client, &request, on_done, a);
+}
+
+static void on_service(void *ctx, cJSON **object, struct err *failure)
+{
+    struct act *a = ctx;
+    (void)object;
+    a->call = NULL;
+    if (!err_is_set(failure) || failure->class_ == ERR_EXISTS) {
+        create_job(a);
+        return;
+    }
+    after_failure(a, failure);
+    close_act(a);
+}
+
+static cJSON *delete_options(const char *uid)
+{
+    cJSON *options = json_object(), *preconditions = json_object();
+    /* The Job stays, as "deleting", until its pods are gone: then nothing of the attempt runs any more. */
+    json_add_string(options, "propagationPolicy", "Foreground");
+    if (uid) {
+        json_add_string(preconditions, "uid", uid);
+        json_add(options, "preconditions", preconditions);
+    } else {
+        cJSON_Delete(preconditions);
+    }
+    return options;
+}
+
+static void start(struct act *a)
+{
+    struct pass *pass = a->pass;
+    struct controller *c = pass->runs->c;
+    _cleanup_json_ cJSON *body = NULL;
+    struct kube_request request = {.ns = pass->ns, .name = a->name, .resource = &KUBE_JOBS};
+    switch (a->kind) {
+    case ACT_CREATE:
+        if (a->service) {
+            request = (struct kube_request){.verb = KUBE_CREATE,
+                                            .resource = &KUBE_SERVICES,
+                                            .ns = pass->ns,
+                                            .body = a->service};
+            a->call = kube_start(c->client, &request, on_service, a);
+        } else {
+            create_job(a);
+        }
+        return;
+    case ACT_DELETE:
+        request.verb = KUBE_DELETE;
+        body = delete_options(a->uid);
+        break;
+    case ACT_EXPIRE:
+        request.verb = KUBE_MERGE;
+        body = json_object();
+        json_add(body, "spec", json_object());
+        json_add_int(cJSON_GetObjectItemCaseSensitive(body, "spec"), "ttlSecondsAfterFinished",
+                     c->options->ttl_seconds);
+        break;
+    case ACT_DELETE_SERVICE:
+        request.verb = KUBE_DELETE;
+        request.resource = &KUBE_SERVICES;
+        break;
+    }
+    request.body = body;
+    a->call = kube_start(c->client, &request, on_done, a);
+}
+
+void acts_start(struct pass *pass)
+{
+    if (pass->n_acts == 0) {
+        pass_finish(pass);
+        return;
+    }
+    pass->open = pass->n_acts;
+    for (size_t i = 0; i < pass->n_acts; i++)
+        start(&pass->acts[i]);
+}

@@ -1,0 +1,195 @@
+/* Which Jobs are a run's and which pods a Job's, kept by the reflectors' events, so that a look costs what the run has and not what the cluster has. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "operator/controller/run-internal.h"
+
+enum { MANY = 1 << 22 };
+
+static char *key_of(const struct kube_meta *m)
+{
+    return xasprintf("%s/%s", m->ns, m->name);
+}
+
+/* --- sets of keys ------------------------------------------------------------------------------------------------- */
+
+static void free_set(void *set)
+{
+    map_free(set);
+}
+
+static void set_add(struct map *sets, const char *owner, const char *key)
+{
+    struct map *set = map_get(sets, owner);
+    if (!set) {
+        set = map_new(MANY, NULL);
+        (void)map_set(sets, owner, set);
+    }
+    (void)map_set(set, key, NULL);
+}
+
+static void set_remove(struct map *sets, const char *owner, const char *key)
+{
+    struct map *set = map_get(sets, owner);
+    if (set && map_remove(set, key) && map_size(set) == 0)
+        (void)map_remove(sets, owner);
+}
+
+static const void *look_up(const struct reflectors *cache, const char *key)
+{
+    const char *slash = strchr(key, '/');
+    _cleanup_free_ char *ns = xstrndup(key, (size_t)(slash - key));
+    return reflectors_get(cache, ns, slash + 1);
+}
+
+/* --- states ---------------------------------------------------------------------------------------------------------- */
+
+static void state_free(void *value)
+{
+    struct run_state *s = value;
+    map_free(s->seen);
+    map_free(s->refused);
+    free(s->key);
+    free(s->uid);
+    free(s->written);
+    free(s);
+}
+
+struct runs *runs_new(struct controller *c)
+{
+    struct runs *r = xcalloc(1, sizeof *r);
+    r->c = c;
+    r->states = map_new(MANY, state_free);
+    r->jobs_of_run = map_new(MANY, free_set);
+    r->pods_of_job = map_new(MANY, free_set);
+    r->key_of_uid = map_new(MANY, free);
+    return r;
+}
+
+void run_state_forget(struct runs *r, const char *key)
+{
+    struct run_state *s = map_get(r->states, key);
+    if (!s || s->pass)
+        return;
+    (void)map_remove(r->key_of_uid, s->uid);
+    (void)map_remove(r->states, key);
+}
+
+struct run_state *run_state_get(struct runs *r, const struct seen_run *run)
+{
+    _cleanup_free_ char *key = key_of(&run->meta);
+    struct run_state *s = map_get(r->states, key);
+    if (s && strcmp(s->uid, run->meta.uid) != 0) {
+        run_state_forget(r, key);
+        s = map_get(r->states, key);
+    }
+    if (s)
+        return s;
+    s = xcalloc(1, sizeof *s);
+    *s = (struct run_state){.key = xstrdup(key),
+                            .uid = xstrdup(run->meta.uid),
+                            .seen = map_new(MANY, NULL),
+                            .refused = map_new(MANY, free)};
+    (void)map_set(r->states, key, s);
+    (void)map_set(r->key_of_uid, s->uid, xstrdup(key));
+    return s;
+}
+
+const struct seen_job **run_jobs(const struct runs *r, const char *run_uid, size_t *ret_n)
+{
+    const struct map *set = map_get(r->jobs_of_run, run_uid);
+    const struct seen_job **list = xcalloc((set ? map_size(set) : 0) + 1, sizeof *list);
+    const char *key;
+    void *unused;
+    *ret_n = 0;
+    for (size_t i = 0; set && map_next(set, &i, &key, &unused);) {
+        const struct seen_job *job = look_up(r->c->jobs, key);
+        if (job)
+            list[(*ret_n)++] = job;
+    }
+    return list;
+}
+
+const struct seen_pod **run_pods(const struct runs *r, const struct seen_job *const *jobs, size_t n_jobs,
+                                 size_t *ret_n)
+{
+    const struct seen_pod **list = NULL;
+    size_t capacity = 0;
+    *ret_n = 0;
+    for (size_t j = 0; j < n_jobs; j++) {
+        const struct map *set = map_get(r->pods_of_job, jobs[j]->meta.uid);
+        const char *key;
+        void *unused;
+        for (size_t i = 0; set && map_next(set, &i, &key, &unused);) {
+            const struct seen_pod *pod = look_up(r->c->pods, key);
+            if (!pod)
+                continue;
+            list = grow_array(list, &capacity, *ret_n, sizeof *list);
+            list[(*ret_n)++] = pod;
+        }
+    }
+    return list;
+}
+
+/* --- events of the caches ------------------------------------------------------------------------------------------------ */
+
+void run_changed(void *controller, const void *old, const void *now)
+{
+    struct controller *c = controller;
+    const struct seen_run *before = old, *after = now;
+    _cleanup_free_ char *key = key_of(after ? &after->meta : &before->meta);
+    if (!after) {
+        run_state_forget(c->runs_known, key);
+        queue_forget(c->run_queue, key);
+        return;
+    }
+    /* Ten thousand settled runs need no look at each start. */
+    if (before || !after->settled)
+        queue_add(c->run_queue, key);
+}
+
+void run_job_changed(void *controller, const void *old, const void *now)
+{
+    struct controller *c = controller;
+    const struct seen_job *job = now ? now : old;
+    if (!job->run_uid || !job->run)
+        return;
+    _cleanup_free_ char *key = key_of(&job->meta), *run_key = xasprintf("%s/%s", job->meta.ns, job->run);
+    if (now)
+        set_add(c->runs_known->jobs_of_run, job->run_uid, key);
+    else
+        set_remove(c->runs_known->jobs_of_run, job->run_uid, key);
+    queue_add(c->run_queue, run_key);
+}
+
+void run_pod_changed(void *controller, const void *old, const void *now)
+{
+    struct controller *c = controller;
+    const struct seen_pod *before = old, *after = now, *pod = after ? after : before;
+    if (!pod->job_uid || !pod->run_uid)
+        return;
+    _cleanup_free_ char *key = key_of(&pod->meta);
+    if (after)
+        set_add(c->runs_known->pods_of_job, pod->job_uid, key);
+    else
+        set_remove(c->runs_known->pods_of_job, pod->job_uid, key);
+    const char *run_key = map_get(c->runs_known->key_of_uid, pod->run_uid);
+    struct run_state *s = run_key ? map_get(c->runs_known->states, run_key) : NULL;
+    if (s && after && after->view.phase == POD_SUCCEEDED && (!before || before->view.phase != POD_SUCCEEDED))
+        s->success_seen_ms = loop_now_ms();
+    run_wake_uid(c, pod->run_uid);
+}
+
+void run_wake_uid(void *controller, const char *run_uid)
+{
+    struct controller *c = controller;
+    const char *key = map_get(c->runs_known->key_of_uid, run_uid);
+    if (key)
+        queue_add(c->run_queue, key);
+}
+
+size_t run_busy(const struct controller *c)
+{
+    return c->runs_known->busy;
+}
