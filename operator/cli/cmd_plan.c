@@ -115,6 +115,7 @@ static int plan_file(const struct options *o, const char *path, struct err *err)
     if (strcmp(o->output, "json") != 0)
         return print_text(preview, expected, err);
     json_add(preview, "expected", steal_ptr(expected));
+    json_add_string(preview, "hash", m.pipeline->hash); /* as in a TrainingPipeline's status.lastHash */
     return command_print_json(preview, err);
 }
 

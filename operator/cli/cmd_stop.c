@@ -70,8 +70,10 @@ static int change(const struct options *o, const char *reference,
         cluster_open(&o->cluster, where.ns, &c, err) < 0 ||
         clusterrun_change(c, where.name, wish, w, NULL, err) < 0)
         return -1;
-    (void)printf("run %s %s", where.name, w->said ? w->said : done);
-    (void)printf(w->said ? " (%s)\n" : "\n", run_phase_name(w->phase));
+    if (w->said)
+        (void)printf("run %s %s (%s)\n", where.name, w->said, run_phase_name(w->phase));
+    else
+        (void)printf("run %s %s\n", where.name, done);
     return 0;
 }
 

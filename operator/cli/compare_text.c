@@ -8,7 +8,7 @@
 #include "operator/cli/columns.h"
 #include "operator/cli/compare.h"
 
-enum { VALUE_COLUMNS = 40, VALUE_BYTES_MAX = 64 * 1024 };
+enum { VALUE_COLUMNS = 40, TEXT_COLUMNS = 60, VALUE_BYTES_MAX = 64 * 1024 };
 
 static const cJSON *get(const cJSON *o, const char *key)
 {
@@ -50,7 +50,14 @@ static const char *place_of(const cJSON *run)
     return *text_of(run, "namespace") ? text_of(run, "namespace") : text_of(run, "store");
 }
 
-static void add_runs(const cJSON *runs, struct buf *out)
+static void add_text(struct columns *table, const char *text, const struct ui_style *style)
+{
+    _cleanup_buf_ struct buf cell = BUF_INIT(VALUE_BYTES_MAX);
+    ui_add_cut(&cell, text, TEXT_COLUMNS, style->unicode);
+    columns_add(table, buf_str(&cell));
+}
+
+static void add_runs(const cJSON *runs, const struct ui_style *style, struct buf *out)
 {
     const cJSON *a = cJSON_GetArrayItem(runs, 0), *b = cJSON_GetArrayItem(runs, 1);
     static const char *const keys[] = {"pipeline", "phase", "message", "scheduledTime", NULL};
@@ -63,8 +70,8 @@ static void add_runs(const cJSON *runs, struct buf *out)
         if (!*text_of(a, *k) && !*text_of(b, *k))
             continue;
         columns_add(table, *k);
-        columns_add(table, text_of(a, *k));
-        columns_add(table, text_of(b, *k));
+        add_text(table, text_of(a, *k), style);
+        add_text(table, text_of(b, *k), style);
     }
     columns_add(table, "took");
     add_seconds(table, a);
@@ -192,7 +199,7 @@ static void add_values(const cJSON *steps, const struct ui_style *style, struct 
 void compare_text(const cJSON *comparison, const struct ui_style *style, struct buf *out)
 {
     const cJSON *steps = get(comparison, "steps");
-    add_runs(get(comparison, "runs"), out);
+    add_runs(get(comparison, "runs"), style, out);
     add_pairs("PARAMETER", "name", get(comparison, "parameters"), false, style, out);
     add_steps(steps, out);
     add_config(steps, style, out);

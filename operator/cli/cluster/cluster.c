@@ -81,7 +81,9 @@ static int explain(const struct cluster *c, const struct kube_request *r, struct
         err->exit_code = EXITCODE_CONFIG;
         return err_wrap(err, "context %s", c->config->context);
     }
-    if (err->class_ == ERR_NOTFOUND && ours && !r->name && r->verb != KUBE_CREATE) {
+    /* A resource that is not served is answered without a Status; a list never is 404 otherwise. */
+    if (err->class_ == ERR_NOTFOUND && ours &&
+        (strcmp(err->reason, "http") == 0 || (r->verb == KUBE_GET && !r->name))) {
         err_clear(err);
         return err_fail(
             err, ERR_NOTFOUND, EXITCODE_CONFIG, "no-crd",

@@ -211,7 +211,7 @@ static int not_found(const struct cluster *c, const char *name, struct err *err)
         *err = why;
     else
         (void)err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "no-run",
-                       "no run \"%s\" in namespace %s of context %s%s%s%s: `%s get -n %s` lists them", name,
+                       "no run \"%s\" in namespace %s of context %s%s%s%s (`%s get -n %s` lists them)", name,
                        c->ns, c->config->context, near ? "; did you mean " : "", near ? near : "",
                        near ? "?" : "", cli_program("trainyard"), c->ns);
     for (size_t i = 0; i < names.n; i++)

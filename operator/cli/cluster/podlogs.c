@@ -182,6 +182,24 @@ static int read_log(const struct cluster *c, const struct source *s, const char 
                         ret, err);
 }
 
+/* An empty log: of a container that wrote nothing so far, or that has not started. */
+static int explain_empty(const struct cluster *c, const struct source *s, struct err *err)
+{
+    _cleanup_json_ cJSON *pod = NULL;
+    const char *why = "";
+    if (cluster_get(c, &KUBE_PODS, s->pod, &pod, err) < 0)
+        return -1;
+    if (strcmp(cluster_text(pod, "status", "phase"), "Pending") != 0) {
+        (void)fprintf(stderr, "the log of pod %s is empty so far\n", s->pod);
+        return 0;
+    }
+    const char *scheduled = cluster_condition(pod, "PodScheduled", &why);
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "not-started", "pod %s has not started: %s%s%s", s->pod,
+                    scheduled && strcmp(scheduled, "True") == 0 ? "its containers are being made"
+                                                                : "no node has taken it",
+                    *why ? ": " : "", why);
+}
+
 /* The whole log as it is now. */
 static int print_now(const struct cluster *c, const struct source *s, struct err *err)
 {
@@ -204,9 +222,7 @@ static int print_now(const struct cluster *c, const struct source *s, struct err
     if (all >= CHUNK_BYTES)
         (void)fprintf(stderr, "the log of pod %s is longer: its first %d MiB are shown\n", s->pod,
                       CHUNK_BYTES >> 20);
-    if (all == 0)
-        (void)fprintf(stderr, "the log of pod %s is empty so far\n", s->pod);
-    return print(&out, err);
+    return all == 0 ? explain_empty(c, s, err) : print(&out, err);
 }
 
 /* What came since the last look. Waiting containers and short failures are looked at again later. */
