@@ -31,7 +31,8 @@ static int decode_revision(const cJSON *revision, const char *pipeline, struct p
     json_add_string(tree, "apiVersion", "trainyard.dev/v1alpha1");
     json_add_string(tree, "kind", CLUSTER_PIPELINES.kind);
     json_add_string(metadata, "name", pipeline);
-    json_add_string(metadata, "namespace", cluster_text(revision, "metadata", "namespace"));
+    if (*cluster_text(revision, "metadata", "namespace"))
+        json_add_string(metadata, "namespace", cluster_text(revision, "metadata", "namespace"));
     json_add(tree, "metadata", metadata);
     json_add(tree, "spec", cJSON_Duplicate(spec, true));
     int r = pipeline_decode_json(tree, ret, &findings, err);

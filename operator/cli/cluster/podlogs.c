@@ -194,7 +194,8 @@ static int explain_empty(const struct cluster *c, const struct source *s, struct
         return 0;
     }
     const char *scheduled = cluster_condition(pod, "PodScheduled", &why);
-    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "not-started", "pod %s has not started: %s%s%s", s->pod,
+    return err_fail(err, ERR_RETRY, EXITCODE_TEMPFAIL, "not-started", "pod %s has not started: %s%s%s",
+                    s->pod,
                     scheduled && strcmp(scheduled, "True") == 0 ? "its containers are being made"
                                                                 : "no node has taken it",
                     *why ? ": " : "", why);
