@@ -534,10 +534,37 @@ def test_compare(y):
     expect("with one that is not there", y.run("compare", "cmp-1", "cmp-9", "-n", NS), 66, 'no run "cmp-9"')
 
 
+def restart_api(cluster):
+    """A client that is connecting again may hold the server's port for a moment, as its own end."""
+    server = cluster.components["kube-apiserver"]
+    server.kill()
+    for last in (False, False, False, False, True):
+        server.start()
+        try:
+            cluster.wait_api()
+            return
+        except Exception:  # pylint: disable=broad-except
+            if last:
+                raise
+        time.sleep(1)
+
+
+def test_restarts(y, cluster):
+    """Last, for it takes the API server away for a while."""
+    y.make_run("cut-1", status={"phase": "Running", "steps": steps(running())})
+    process = y.start("watch", "cut-1", "-n", NS, "--plain")
+    lines = Lines(process.stderr)
+    lines.wait("run cut-1")
+    time.sleep(1)
+    restart_api(cluster)
+    y.status("tr", "cut-1", ended("Succeeded", steps(built(), DONE, DONE)))
+    CASES.equal("watch lives through a restart of the API server", (process.wait(90), process.stdout.read().count("run cut-1: Succeeded")), (0, 1))
+
+
 # --- all -----------------------------------------------------------------------------------------------
 
 
-def test_all(y, users):
+def test_all(y, users, cluster=None):
     y.kubectl("apply", "-f", str(ROOT / "crds"))
     y.kubectl("wait", "--for=condition=Established", "crd/trainingpipelines.trainyard.dev", "crd/trainingruns.trainyard.dev", "--timeout=30s")
     y.kubectl("create", "namespace", NS)
@@ -553,15 +580,41 @@ def test_all(y, users):
         test_compare(y)
         test_unreachable(y)
         test_local_first(y)
+        if cluster:
+            test_restarts(y, cluster)
     finally:
-        y.kubectl("delete", "namespace", NS, "--wait=false")
+        if not cluster:
+            y.kubectl("delete", "namespace", NS, "--wait=false")
+
+
+def who(y):
+    return json.loads(y.kubectl("auth", "whoami", "-o", "json"))["status"]["userInfo"]["username"]
+
+
+def on_own_cluster(work):
+    from tests.cluster import tools
+    from tests.cluster.cluster import Cluster
+    try:
+        tools.build(list(tools.CONTROL_PLANE))
+    except tools.ToolError as e:
+        CASES.skip("all", str(e))
+        return
+    with Cluster() as cluster:
+        y = Yard(tools.path("kubectl"), cluster.kubeconfig, work)
+        cluster.kubectl("create", "clusterrolebinding", "cli-alice", "--clusterrole=cluster-admin", "--user=alice")
+        nobody = Path(work) / "nobody"
+        nobody.write_text(Path(cluster.user_kubeconfig("carol")).read_text().replace(cluster.token("carol"), "unknown-token"))
+        test_all(y, {"admin": who(y), "alice": str(cluster.user_kubeconfig("alice")), "bob": str(cluster.user_kubeconfig("bob")), "nobody": str(nobody)}, cluster)
 
 
 def main():
     kubeconfig = os.environ.get("TRAINYARD_TEST_KUBECONFIG")
     with tempfile.TemporaryDirectory(prefix="trainyard-cluster-cli-") as work:
         if kubeconfig:
-            test_all(Yard(os.environ.get("TRAINYARD_TEST_KUBECTL", "kubectl"), kubeconfig, work), {"admin": "admin"})
+            y = Yard(os.environ.get("TRAINYARD_TEST_KUBECTL", "kubectl"), kubeconfig, work)
+            test_all(y, {"admin": who(y)})
+        else:
+            on_own_cluster(work)
     return CASES.finish()
 
 
