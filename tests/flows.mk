@@ -29,6 +29,7 @@ digests: all ## equal digests: repetitions, engine threads, S3, another folder (
 
 test: ## everything that passes without a GPU; installs what is missing
 	@tests/tools/deps.sh build test
+	@tests/tools/deps.sh cluster || echo "test: no tools for a Kubernetes: what needs one is skipped"
 	@echo "test: building"
 	@$(MAKE) --no-print-directory all unit-tests
 	@tests/harness/sum.sh \
@@ -37,6 +38,15 @@ test: ## everything that passes without a GPU; installs what is missing
 	    "accidents: $(MAKE) --no-print-directory accidents" \
 	    "digests: $(MAKE) --no-print-directory digests" \
 	    "chaos: $(MAKE) --no-print-directory chaos KILLS=10"
+
+# A Kubernetes to try things on. Without root it is a control plane only, and says so.
+.PHONY: cluster-up cluster-down
+cluster-up: ## a single-node Kubernetes of your own; prints its kubeconfig (NAME=dev, GPUS=n, KWOK=n, CONTROL_PLANE=1)
+	@tests/tools/deps.sh cluster
+	@$(PYTHON) tests/cluster/up.py --name $(or $(NAME),dev) $(if $(GPUS),--gpus $(GPUS)) $(if $(KWOK),--kwok $(KWOK)) $(if $(CONTROL_PLANE),--control-plane)
+
+cluster-down: ## takes that Kubernetes down (NAME=dev)
+	@$(PYTHON) tests/cluster/down.py $(or $(NAME),dev)
 
 bench-data: all ## validate + featurize beside Polars, DuckDB, pandas with scikit-learn
 	@tests/tools/deps.sh bench

@@ -119,6 +119,7 @@ class Cluster:
         self.host = Host(record)
         self.authority = Authority(self.directory / "pki")
         self.address = NODE_ADDRESS if self.node else "127.0.0.1"
+        self.kubeconfig, self.inside_kubeconfig = self.directory / "kubeconfig", self.directory / "kubeconfig-inside"
 
     @classmethod
     def attach(cls, name):
@@ -206,15 +207,15 @@ class Cluster:
             f"--client-ca-file={pki / 'ca.crt'}", f"--token-auth-file={pki / 'tokens.csv'}", "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={pki / 'service-accounts.pub'}",
             f"--service-account-signing-key-file={pki / 'service-accounts.key'}", f"--service-cluster-ip-range={SERVICE_RANGE}",
-            "--allow-privileged", "--kubelet-preferred-address-types=InternalIP", "--endpoint-reconciler-type=master-lease"
+            "--allow-privileged", "--kubelet-preferred-address-types=InternalIP", "--endpoint-reconciler-type=lease"
             if self.node else "--endpoint-reconciler-type=none"])
         if self.node:
             self._forward({"api": f"{self.address}:{secure}"})
         else:
             self.api_port = secure
         self.record.save(api_port=self.api_port, inside_port=self.inside_port)
-        self.kubeconfig = self._kubeconfig("admin", certificate=True)
-        self.inside_kubeconfig = self._kubeconfig("admin", certificate=True, inside=True)
+        self._kubeconfig("admin", certificate=True, path=self.kubeconfig)
+        self._kubeconfig("admin", certificate=True, inside=True, path=self.inside_kubeconfig)
         self.wait_api()
         limits = ["--concurrent-job-syncs=50", "--kube-api-qps=500", "--kube-api-burst=1000"] if self.fast_jobs else []
         self.component("kube-controller-manager", [
@@ -250,7 +251,7 @@ class Cluster:
 
     # --- who asks --------------------------------------------------------------------------------------
 
-    def _kubeconfig(self, user, certificate=False, inside=False, server=None, token=None, namespace="default"):
+    def _kubeconfig(self, user, certificate=False, inside=False, server=None, token=None, namespace="default", path=None):
         """Writes a kubeconfig file and gives its path."""
         port = self.inside_port if inside else self.api_port
         server = server or f"https://{self.address if inside else '127.0.0.1'}:{port}"
@@ -263,8 +264,7 @@ class Cluster:
                   "clusters": [{"name": self.name, "cluster": {"server": server, "certificate-authority": str(pki / "ca.crt")}}],
                   "users": [{"name": user, "user": who}],
                   "contexts": [{"name": self.name, "context": {"cluster": self.name, "user": user, "namespace": namespace}}]}
-        path = self.directory / ("kubeconfig" if user == "admin" and not inside and server.endswith(f":{self.api_port}") else
-                                 f"kubeconfig-{user.replace(':', '-')}{'-inside' if inside else ''}-{secrets.token_hex(3)}")
+        path = path or self.directory / f"kubeconfig-{user.replace(':', '-')}-{secrets.token_hex(3)}"
         path.write_text(json.dumps(config, indent=1))
         path.chmod(0o600)
         return path
@@ -298,7 +298,7 @@ class Cluster:
         """stdin: text, or objects that are given as JSON. Returns the finished process, stdout and stderr as text."""
         if stdin is not None and not isinstance(stdin, str):
             stdin = json.dumps({"apiVersion": "v1", "kind": "List", "items": stdin} if isinstance(stdin, list) else stdin)
-        command = [str(tools.path("kubectl")), "--kubeconfig", str(kubeconfig or self.directory / "kubeconfig"),
+        command = [str(tools.path("kubectl")), "--kubeconfig", str(kubeconfig or self.kubeconfig),
                    "--cache-dir", str(self.directory / "kubectl-cache"), *map(str, arguments)]
         done = subprocess.run(command, text=True, capture_output=True, timeout=timeout, check=False,
                               **({"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}))
@@ -389,8 +389,8 @@ class Cluster:
         if not self.node:
             raise ClusterError("a control plane alone runs no images")
         done = self.run_inside([tools.path("ctr"), "--address", self.directory / "containerd.sock", "-n", "k8s.io", "images", "import",
-                                "--local", "--digests", "--all-platforms", Path(archive).resolve()], timeout=300)
-        return [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+                                "--local", "--all-platforms", Path(archive).resolve()], timeout=300)
+        return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("unpacking ")]
 
     def images(self):
         done = self.run_inside([tools.path("ctr"), "--address", self.directory / "containerd.sock", "-n", "k8s.io", "images", "list", "-q"])

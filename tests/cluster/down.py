@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Takes clusters down, with whatever a crash left of them.
 
-usage: tests/cluster/down.py [NAME … | --all]      (default: dev)
+usage: tests/cluster/down.py [NAME … | --all | --orphans]      (default: dev)
+
+What a killed script left (--orphans) is removed in any case.
 """
 import sys
 from pathlib import Path
@@ -17,6 +19,8 @@ def main(arguments):
         print(__doc__.strip())
         return
     record.remove_orphans(say)
+    if arguments == ["--orphans"]:
+        return
     found = record.records() if arguments == ["--all"] else [record.Record.load(name) for name in arguments or ["dev"]]
     for known, name in zip(found, arguments or ["dev"]):
         if known is None:
