@@ -210,29 +210,6 @@ static void begin_later(void *ctx)
         s->timer = loop_timer_start(s->c.loop, POLL_MS, begin_later, s);
 }
 
-static bool find_run_by_uid(void *ctx, const void *trimmed)
-{
-    const struct seen_run *run = trimmed;
-    const void **wanted = ctx;
-    if (!text_equal(run->meta.uid, wanted[0]))
-        return true;
-    wanted[1] = run;
-    return false;
-}
-
-/* A checkpoint advanced: it goes to the status at once. */
-static void wake_run_by_uid(void *ctx, const char *run_uid)
-{
-    struct operator_state *s = ctx;
-    const void *found[2] = {run_uid, NULL};
-    reflectors_each(s->c.runs, find_run_by_uid, found);
-    const struct seen_run *run = found[1];
-    if (!run)
-        return;
-    _cleanup_free_ char *key = xasprintf("%s/%s", run->meta.ns, run->meta.name);
-    queue_add(s->c.run_queue, key);
-}
-
 static void wake_run(void *ctx, const char *key)
 {
     struct operator_state *s = ctx;
@@ -242,7 +219,7 @@ static void wake_run(void *ctx, const char *key)
 static void key_ready(void *ctx, const void *key, size_t len)
 {
     struct operator_state *s = ctx;
-    s->c.progress = progress_new(key, len, wake_run_by_uid, s);
+    s->c.progress = progress_new(key, len, run_wake_uid, &s->c);
 }
 
 static void key_failed(void *ctx, const char *message)
@@ -401,8 +378,7 @@ static void release(struct operator_state *s)
 {
     struct controller *c = &s->c;
     loop_timer_cancel(s->timer);
-    if (c->run_queue)
-        run_stop_all(c);
+    c->runs_known = runs_free(c->runs_known);
     c->pipelines_known = pipelines_free(c->pipelines_known);
     crdcheck_free(s->crds);
     keysecret_free(s->keysecret);
@@ -474,6 +450,7 @@ static int start(struct operator_state *s, const struct kube_config *config, str
     c->pipeline_queue = new_queue(c, pipeline_process, waited_pipeline, PIPELINES_IN_HAND);
     c->run_queue = new_queue(c, run_process, waited_run, RUNS_IN_HAND);
     c->pipelines_known = pipelines_new(c);
+    c->runs_known = runs_new(c);
     c->revisions = revisions_new(c->client, REVISIONS_KEPT, wake_run, s);
     s->crds = crdcheck_new(c->loop, c->client);
     s->keysecret = keysecret_new(c->loop, c->client, s->settings->own_namespace, s->o->key_secret, key_ready,
