@@ -34,7 +34,16 @@ PLAIN_USERS = ("alice", "bob", "carol")
 
 
 def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Below the range from which the kernel takes ports of clients: a server that restarts must not find its port taken by a
+    client that reconnects."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    upper = lowest if lowest > 12000 else 65000
+    sockets = []
+    while len(sockets) < count:
+        try:
+            sockets.append(socket.create_server(("127.0.0.1", upper - 1 - secrets.randbelow(10000))))
+        except OSError:
+            pass
     ports = [s.getsockname()[1] for s in sockets]
     for s in sockets:
         s.close()
@@ -384,17 +393,35 @@ class Cluster:
 
     # --- images and nodes ------------------------------------------------------------------------------
 
-    def load_image(self, archive):
-        """An OCI or Docker archive into the node's containerd; the names that it got."""
+    def _ctr(self, *arguments, timeout=300):
+        return self.run_inside([tools.path("ctr"), "--address", self.directory / "containerd.sock", "-n", "k8s.io", *arguments], timeout=timeout).stdout
+
+    def load_image(self, archive, name=None):
+        """An OCI or Docker archive into the node's containerd: {name: digest}. name: what it is called instead of the name
+        that the archive says. It can be referred to by REPOSITORY@DIGEST as well, as the chart does."""
         if not self.node:
             raise ClusterError("a control plane alone runs no images")
-        done = self.run_inside([tools.path("ctr"), "--address", self.directory / "containerd.sock", "-n", "k8s.io", "images", "import",
-                                "--local", "--all-platforms", Path(archive).resolve()], timeout=300)
-        return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("unpacking ")]
+        done = self._ctr("images", "import", "--local", "--all-platforms", Path(archive).resolve())
+        loaded = [line.split()[1] for line in done.splitlines() if line.startswith("unpacking ")]
+        if name and loaded:
+            self._ctr("images", "tag", "--force", loaded[0], name)
+            loaded = [name]
+        listed = {line.split()[0]: line.split()[2] for line in self._ctr("images", "list").splitlines()[1:]}
+        for image in loaded:
+            head, _, tail = image.rpartition(":")
+            self._ctr("images", "tag", "--force", image, f"{head if head and '/' not in tail else image}@{listed[image]}")
+        return {image: listed[image] for image in loaded}
 
     def images(self):
-        done = self.run_inside([tools.path("ctr"), "--address", self.directory / "containerd.sock", "-n", "k8s.io", "images", "list", "-q"])
-        return done.stdout.split()
+        return self._ctr("images", "list", "-q").split()
+
+    free_ports = staticmethod(free_ports)
+
+    @staticmethod
+    def tool(name):
+        """The path of kubectl, helm, kubeconform, …, as tools.py built it."""
+        tools.build([name])
+        return tools.path(name)
 
     def add_fake_nodes(self, count, cpu="64", memory="256Gi", pods=500):
         """Nodes of kwok: pods on them run and succeed at once, without containers. They are tainted, so that real pods keep

@@ -34,8 +34,7 @@ class S3:
         if cluster.node:
             plain, tls = 7070, 7443
         else:
-            with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
-                plain, tls = a.getsockname()[1], b.getsockname()[1]
+            plain, tls = cluster.free_ports(2)
         environment = {"ROOT_ACCESS_KEY": self.access, "ROOT_SECRET_KEY": self.secret}
         for name, port, options in (("s3", plain, []), ("s3-tls", tls, ["--cert", certificate, "--key", key])):
             cluster.component(name, [binary, "--port", f"{cluster.address}:{port}", *options, "posix", self.directory], env=environment)
