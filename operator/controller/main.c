@@ -5,6 +5,7 @@
 #include "common/base/fs.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
+#include "common/http/http.h"
 #include "operator/controller/operator.h"
 
 static int load_config(const struct options *o, struct kube_config **ret, struct err *err)
@@ -27,26 +28,46 @@ static void configure_log(const struct options *o)
     log_configure((enum log_level)log_level_parse(o->log_level), format);
 }
 
+static int probe(const char *url, struct err *err)
+{
+    enum { PROBE_MS = 10 * 1000 };
+    const struct http_config config = {.connect_timeout_ms = PROBE_MS};
+    const struct http_request request = {.url = url, .timeout_ms = PROBE_MS};
+    struct http_client *client = NULL;
+    struct http_response response;
+    if (http_client_new(NULL, &config, &client, err) < 0)
+        return -1;
+    http_response_init(&response);
+    int r = http_perform(client, &request, &response, err);
+    if (r == 0 && response.status != 200)
+        r = err_fail(err, ERR_RETRY, EXITCODE_UNAVAILABLE, "not-ready", "%s: answered %d: %s", url,
+                     response.status, buf_str(&response.body));
+    http_response_release(&response);
+    http_client_free(client);
+    return r;
+}
+
+static int run(const struct options *o, struct err *err)
+{
+    struct controller_settings settings = {0};
+    _cleanup_kube_config_ struct kube_config *config = NULL;
+    configure_log(o);
+    if (*o->probe)
+        return probe(o->probe, err);
+    if (load_config(o, &config, err) < 0 || options_settle(o, config->namespace_, &settings, err) < 0)
+        return -1;
+    int r = operator_run(o, &settings, config, err);
+    controller_settings_release(&settings);
+    return r;
+}
+
 int main(int argc, char **argv)
 {
     struct options o;
-    struct controller_settings settings = {0};
-    _cleanup_kube_config_ struct kube_config *config = NULL;
     struct err err = ERR_INIT;
     int r = options_parse(argc - 1, argv + 1, &o, &err);
-    if (r > 0) {
-        options_release(&o);
-        return EXITCODE_OK;
-    }
-    if (r == 0) {
-        configure_log(&o);
-        r = load_config(&o, &config, &err);
-    }
     if (r == 0)
-        r = options_settle(&o, config->namespace_, &settings, &err);
-    if (r == 0)
-        r = operator_run(&o, &settings, config, &err);
-    controller_settings_release(&settings);
+        r = run(&o, &err);
     options_release(&o);
     return r < 0 ? cli_fail(&operator_command, &err) : EXITCODE_OK;
 }

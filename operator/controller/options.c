@@ -185,6 +185,13 @@ static const struct cli_option options[] = {
      .fallback = "auto",
      .choices = formats,
      .help = "json, text, or auto: text on a terminal."},
+    {.name = "probe",
+     .kind = CLI_STRING,
+     .metavar = "URL",
+     .offset = AT(probe),
+     .fallback = "",
+     .help =
+         "Ask this URL, such as another operator's /readyz, and end: 0 if it answers 200. For helm test."},
     CLI_END,
 };
 

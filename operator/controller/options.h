@@ -20,6 +20,7 @@ struct options {
     bool set_user, approvals_verified;
     int64_t grace_ms, ttl_ms;
     const char *log_level, *log_format;
+    const char *probe; /* "": run as an operator */
 };
 extern const struct cli_command operator_command;
 
