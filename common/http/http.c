@@ -365,7 +365,8 @@ static void set_options(struct http_exchange *x)
     (void)curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
     (void)curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
     (void)curl_easy_setopt(e, CURLOPT_XFERINFODATA, x);
-    if (c->config.http2) /* one connection for all, also for those that start before it stands */
+    /* One connection for all, also for those that start before it stands. Without TLS nothing says beforehand that it can be shared. */
+    if (c->config.http2 && text_starts_with(x->request.url, "https:"))
         (void)curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
     if (c->proxy)
         (void)curl_easy_setopt(e, CURLOPT_PROXY, c->proxy);

@@ -106,8 +106,10 @@ static int to_memfd(struct kube_config *c, const char *what, const char *base64,
 {
     uint8_t *data;
     size_t len, done = 0;
-    if (base64_decode(base64, &data, &len, err) < 0)
+    if (base64_decode(base64, &data, &len, err) < 0) {
+        err->exit_code = EXITCODE_CONFIG;
         return err_wrap(err, "kubeconfig: %s-data", what);
+    }
     int fd = memfd_create(what, MFD_CLOEXEC);
     while (fd >= 0 && done < len) {
         ssize_t n = write(fd, data + done, len - done);
