@@ -67,10 +67,13 @@ static int add(void *ctx, const struct record *run, const cJSON *object, cJSON *
         return err_fail(err, ERR_INVALID, EXITCODE_USAGE, "ended",
                         "run %s has ended (%s): an approval would change nothing", run->spec.name,
                         run_phase_name(run->status.phase));
+    /* A step that is done again asks again, and may be answered by the same person. */
+    const char *restart = run->spec.restart_id ? run->spec.restart_id : "";
     cJSON_ArrayForEach(one, before)
     {
         if (strcmp(cluster_text(one, "step", NULL), a->step) == 0 &&
-            strcmp(cluster_text(one, "by", NULL), a->by) == 0)
+            strcmp(cluster_text(one, "by", NULL), a->by) == 0 &&
+            strcmp(cluster_text(one, "restart", NULL), restart) == 0)
             return 1;
     }
     cJSON *all = before ? cJSON_Duplicate(before, true) : json_array(), *mine = json_object();
@@ -78,6 +81,8 @@ static int add(void *ctx, const struct record *run, const cJSON *object, cJSON *
     json_add_string(mine, "by", a->by);
     if (a->comment && *a->comment)
         json_add_string(mine, "comment", a->comment);
+    if (*restart)
+        json_add_string(mine, "restart", restart);
     json_append(all, mine);
     json_add(spec, "approvals", all);
     return 0;

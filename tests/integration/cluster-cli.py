@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`trainyard get|watch|logs|stop|suspend|resume|restart|approve|submit|compare` against a real API server.
 
-There is no operator here: the test writes the statuses that it would write, so that every state is reached on purpose. Everything else (validation,
+First without an operator: the test writes the statuses that it would write, so that every state is reached on purpose; then with it. Everything else (validation,
 conflicts, rights, server-side apply, watches) is the API server's own. Where it cannot run, the script says why and skips.
 
 TRAINYARD_TEST_KUBECONFIG names a cluster to use instead of an own one; only the namespaces that the test makes are touched, and the CRDs are applied.
@@ -350,11 +350,15 @@ def test_approve(y, users):
     waiting = {"phase": "Running", "steps": steps(built(), {"state": "AwaitingApproval", "message": "look at the report"})}
     y.make_run("app-1", status=waiting)
     expect("approve", y.run("approve", "app-1", "release", "-n", NS, "--comment", "checked"), 0, f"step release of run app-1 is approved by {users['admin']}\n")
-    CASES.equal("is in the user's name", y.object("tr", "app-1")["spec"]["approvals"], [{"step": "release", "by": users["admin"], "comment": "checked"}])
+    CASES.equal("is in the user's name", y.object("tr", "app-1")["spec"]["approvals"], [{"step": "release", "by": users["admin"], "comment": "checked", "restart": ""}])
     expect("twice is once", y.run("approve", "app-1", "release", "-n", NS), 0, "has approved step release of run app-1 already")
     expect("a step that is none", y.run("approve", "app-1", "build", "-n", NS), 64, 'no approval step "build"', "it has: release")
     expect("of a run that has ended", y.run("approve", "get-1", "release", "-n", NS), 64, "has ended (Succeeded)")
     expect("a comment that is too long", y.run("approve", "app-1", "release", "-n", NS, "-m", "x" * 1025), 64, "at most 1024 bytes")
+    y.run("restart", "app-1", "-n", NS, "--from", "release")
+    expect("a step that is done again is approved again", y.run("approve", "app-1", "release", "-n", NS), 0, "is approved by")
+    spec = y.object("tr", "app-1")["spec"]
+    CASES.equal("for that restart", [a["restart"] for a in spec["approvals"]], ["", spec["restart"]["id"]])
     y.make_run("app-2", status={"phase": "Running", "steps": steps(running())})
     expect("early", y.run("approve", "app-2", "release", "-n", NS), 0, "it counts once the run gets there")
     y.make_run("app-3", status=waiting)
@@ -364,7 +368,7 @@ def test_approve(y, users):
     CASES.equal("writers at once lose nothing", (codes, len(spec["approvals"]), spec["suspend"], spec["restart"]["from"]), ([0, 0, 0], 1, True, ["publish"]))
     if users.get("alice"):
         expect("another person's approval is in that name", y.run("approve", "app-1", "release", "-n", NS, kubeconfig=users["alice"]), 0, "approved by alice")
-        CASES.equal("beside the first", [a["by"] for a in y.object("tr", "app-1")["spec"]["approvals"]], [users["admin"], "alice"])
+        CASES.equal("beside the first", [a["by"] for a in y.object("tr", "app-1")["spec"]["approvals"]], [users["admin"], users["admin"], "alice"])
 
 
 def test_rights(y, users):
@@ -534,6 +538,81 @@ def test_compare(y):
     expect("with one that is not there", y.run("compare", "cmp-1", "cmp-9", "-n", NS), 66, 'no run "cmp-9"')
 
 
+LIVE = """apiVersion: trainyard.dev/v1alpha1
+kind: TrainingPipeline
+metadata: {name: live}
+spec:
+  store: {url: "s3://ml-artifacts/live", region: eu-west-1}
+  parameters: [{name: who, type: string, default: all}]
+  steps:
+    - {name: ask, approval: {message: "first $(params.who)"}}
+    - {name: then, after: [ask], approval: {message: second}}
+"""
+
+
+def test_with_operator(y):
+    """The real operator; a pipeline of approvals needs no node."""
+    binary, ns = yard.BIN / "trainyard-operator", "cli-live"
+    if not binary.exists():
+        CASES.skip("with the operator", f"{binary} is not built")
+        return
+    y.kubectl("create", "namespace", ns)
+    file = write(y, "live.yaml", LIVE)
+    with open(y.work / "operator.log", "wb") as log:
+        operator = subprocess.Popen([str(binary), "--no-leader-election", "--address", "127.0.0.1", "--metrics-port", "0", "--progress-port", "0",
+                                     "--own-namespace", ns, "--namespaces", ns], env={**y.environment, "KUBECONFIG": y.kubeconfig}, stdout=log, stderr=log)
+        try:
+            live(y, ns, file)
+        finally:
+            yard.end(operator)
+
+
+def live(y, ns, file):
+    expect("submit: the operator starts the run of a new pipeline", y.run("submit", file, "-n", ns), 0, "live-1\n", "is created")
+    process = y.start("watch", f"{ns}/live-1", "--plain")
+    lines = Lines(process.stderr)
+    check("watch: a person is asked", lines.wait(f"approve live-1 ask -n {ns}"), lines.text())
+    expect("approve", y.run("approve", f"{ns}/live-1", "ask", "-m", "fine"), 0, "is approved by")
+    check("watch: the next one is asked for", lines.wait(f"approve live-1 then -n {ns}"), lines.text())
+    y.run("approve", f"{ns}/live-1", "then")
+    CASES.equal("watch ends with the run", (process.wait(30), "Succeeded" in process.stdout.read()), (0, True))
+    check("get shows who approved", "approved by" in y.run("get", f"{ns}/live-1").stdout)
+    done = y.run("submit", file, "-n", ns)
+    check("an unchanged file is run again", done.returncode == 0 and done.stdout.startswith("live-") and done.stdout != "live-1\n", show(done))
+    second = done.stdout.strip()
+    y.run("suspend", f"{ns}/{second}")
+    check("suspend pauses it", until(lambda: "Suspended" in y.run("get", f"{ns}/{second}").stdout))
+    y.run("resume", f"{ns}/{second}")
+    check("resume lets it go on", until(lambda: "Running" in y.run("get", f"{ns}/{second}").stdout))
+    y.run("stop", f"{ns}/{second}")
+    expect("a stopped run ends with 130", y.run("watch", f"{ns}/{second}"), 130, f"run {second} was stopped")
+    process = y.start("restart", f"{ns}/{second}", "--from", "ask", "--watch", "--plain")
+    lines = Lines(process.stderr)
+    check("restart takes the stop back", lines.wait(f"approve {second} ask"), lines.text())
+    y.run("approve", f"{ns}/{second}", "ask")
+    lines.wait(f"approve {second} then")
+    y.run("approve", f"{ns}/{second}", "then")
+    CASES.equal("and ends with the run", process.wait(30), 0)
+    y.run("restart", f"{ns}/live-1", "--from", "then")
+    check("a restarted approval asks again", until(lambda: "AwaitingApproval" in y.run("get", f"{ns}/live-1").stdout))
+    expect("and is answered by the same person", y.run("approve", f"{ns}/live-1", "then"), 0, "is approved by")
+    expect("which ends the run", y.run("watch", f"{ns}/live-1", "--timeout", "30s"), 0, "Succeeded")
+    file.write_text(LIVE.replace("second", "another"))
+    expect("submit: a changed file starts one run", y.run("submit", file, "-n", ns), 0, "live-2\n", "is changed")
+    file.write_text(LIVE.replace("s3://", "file:///"))
+    expect("a store that a cluster cannot have is refused", y.run("submit", file, "-n", ns), 64, "store")
+    CASES.equal("so many runs there are", len(json.loads(y.run("get", "-n", ns, "-o", "json").stdout)["runs"]), 3)
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
 def restart_api(cluster):
     """A client that is connecting again may hold the server's port for a moment, as its own end."""
     server = cluster.components["kube-apiserver"]
@@ -581,6 +660,7 @@ def test_all(y, users, cluster=None):
         test_unreachable(y)
         test_local_first(y)
         if cluster:
+            test_with_operator(y)
             test_restarts(y, cluster)
     finally:
         if not cluster:

@@ -33,7 +33,9 @@ struct follow {
     struct reflector *reflector;
     struct ui *ui;
     struct record *record;
-    bool changed, deleted, interrupted, told_approval;
+    bool changed, deleted, interrupted;
+    bool *told; /* by step: that it waits for a person */
+    size_t n_told;
     int64_t started_mono_ms, drawn_ms;
 };
 
@@ -132,6 +134,7 @@ static void release(struct follow *f, const sigset_t *before)
     (void)sigprocmask(SIG_SETMASK, before, NULL);
     ui_free(f->ui);
     record_free(f->record);
+    free(f->told);
 }
 
 /* --- the view ---------------------------------------------------------------------------------------------- */
@@ -154,21 +157,23 @@ static void draw(struct follow *f)
     ui_update(f->ui, &view);
 }
 
-/* Once a step: how a person answers it. */
+/* How a person answers a step that waits for one: once each time it does. */
 static void say_approvals(struct follow *f)
 {
     const struct run_status *s = &f->record->status;
-    bool awaits = false;
     _cleanup_free_ char *hint = cluster_hint(f->cluster, f->options->where);
+    if (f->n_told != s->n_steps) {
+        free(f->told);
+        f->told = xcalloc(s->n_steps + 1, sizeof *f->told);
+        f->n_told = s->n_steps;
+    }
     for (size_t i = 0; i < s->n_steps; i++) {
-        if (s->steps[i].state != STATE_AWAITING_APPROVAL)
-            continue;
-        awaits = true;
-        if (!f->told_approval)
+        bool awaits = s->steps[i].state == STATE_AWAITING_APPROVAL;
+        if (awaits && !f->told[i])
             ui_say(f->ui, wall_ms(), "step %s waits for a person: %s approve %s %s%s", s->steps[i].name,
                    cli_program("trainyard"), f->record->spec.name, s->steps[i].name, hint);
+        f->told[i] = awaits;
     }
-    f->told_approval = awaits;
 }
 
 static bool ended(const struct follow *f)
