@@ -561,6 +561,7 @@ static void action_done(void *ctx, const struct err *failure)
     switch (a->kind) {
     case ACTION_CREATE_RUN:
         failpoint("pipeline.create.after");
+        log_info("run created", "pipeline", s->key, "run", a->name, NULL);
         message = xasprintf("created run %s", a->name);
         say(s, false, "RunCreated", message);
         set(&s->last_event, NULL);
@@ -575,6 +576,7 @@ static void action_done(void *ctx, const struct err *failure)
         p->wake_ms = 1; /* to record it */
         break;
     case ACTION_DELETE_RUN:
+        log_info("run deleted", "pipeline", s->key, "run", a->name, "why", "retention", NULL);
         break;
     case ACTION_PRUNE:
         s->prune = false;
@@ -645,7 +647,10 @@ static bool names_revision(void *ctx, const void *trimmed)
 {
     struct naming *n = ctx;
     const struct seen_run *run = trimmed;
-    n->found = text_equal(run->revision, n->revision) && text_equal(run->meta.ns, n->s->ns);
+    bool choosing =
+        !run->revision && !run_phase_finished(run->phase) &&
+        text_equal(run->pipeline, n->s->name); /* it may have chosen what is no longer the newest */
+    n->found = text_equal(run->meta.ns, n->s->ns) && (choosing || text_equal(run->revision, n->revision));
     return !n->found;
 }
 

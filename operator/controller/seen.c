@@ -105,6 +105,8 @@ void *seen_run_trim(void *ctx, const cJSON *object)
     r->pipeline = xstrdup(text_of(spec, "pipeline") ? text_of(spec, "pipeline") : "");
     r->trigger = copy_of(kube_label(object, LABEL_TRIGGER));
     r->spec_hash = copy_of(kube_annotation(object, ANNOTATION_SPEC_HASH));
+    r->revision =
+        copy_of(text_of(status, "revision") ? text_of(status, "revision") : text_of(spec, "revision"));
     r->phase = phase_of(text_of(status, "phase"));
     r->scheduled_ms = kube_time_ms(get(spec, "scheduledTime"));
     if (r->scheduled_ms < 0)
@@ -125,6 +127,7 @@ void seen_run_free(void *run)
     free(r->pipeline);
     free(r->trigger);
     free(r->spec_hash);
+    free(r->revision);
     free(r->text);
     free(r);
 }
