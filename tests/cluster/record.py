@@ -1,7 +1,7 @@
 """What a cluster has on this machine, written down before it is made, so that anybody can remove it later.
 
 Each cluster has one record, NAME.json, in registry(): its directory, its owner, its cgroup, the process that holds its
-namespaces. Every process of a cluster carries the environment variable TRAINYARD_CLUSTER=<mark>, also those that it starts
+namespaces. Every process of a cluster carries the environment variable TRAINYARD_TEST_CLUSTER=<mark>, also those that it starts
 itself (container shims), and containers are in the cluster's cgroup: so remove() finds what a crash left, even a process
 that was started but not yet written down.
 """
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-MARK = "TRAINYARD_CLUSTER"
+MARK = "TRAINYARD_TEST_CLUSTER"
 
 
 def registry():
