@@ -54,9 +54,13 @@ class Cluster:
     """node: the whole node, not the control plane alone. scheduler: without a node, a scheduler too. s3: an S3 server
     (cluster.s3), plain and over TLS. gpus: that many nvidia.com/gpu on the node. kwok_nodes: fake nodes (scheduler included).
     fast_jobs: a controller-manager with the limits lifted that cap a default one near three Jobs a second.
+    node_grace: seconds without a sign of life until the node counts as not ready (Kubernetes' own default is 50).
+    audit: who wrote which TrainingPipeline, TrainingRun, Job or Lease, with the objects of the first two, is in logs/audit.log.
     detached: outlives the script; take it down with Cluster.attach(name).down()."""
 
-    def __init__(self, name=None, directory=None, node=False, scheduler=False, s3=None, gpus=0, kwok_nodes=0, fast_jobs=False, detached=False):
+    def __init__(self, name=None, directory=None, node=False, scheduler=False, s3=None, gpus=0, kwok_nodes=0, fast_jobs=False, node_grace=None,
+                 audit=False, detached=False):
+        self.node_grace, self.audit = node_grace, audit
         self.name = name or f"t{os.getpid()}-{secrets.token_hex(2)}"
         self.node, self.gpus, self.kwok_nodes, self.fast_jobs = node, gpus, kwok_nodes, fast_jobs
         self.with_scheduler = node or scheduler or kwok_nodes > 0
@@ -217,7 +221,7 @@ class Cluster:
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={pki / 'service-accounts.pub'}",
             f"--service-account-signing-key-file={pki / 'service-accounts.key'}", f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--allow-privileged", "--kubelet-preferred-address-types=InternalIP", "--endpoint-reconciler-type=lease"
-            if self.node else "--endpoint-reconciler-type=none"])
+            if self.node else "--endpoint-reconciler-type=none", *self._audit_policy()])
         if self.node:
             self._forward({"api": f"{self.address}:{secure}"})
         else:
@@ -227,6 +231,8 @@ class Cluster:
         self._kubeconfig("admin", certificate=True, inside=True, path=self.inside_kubeconfig)
         self.wait_api()
         limits = ["--concurrent-job-syncs=50", "--kube-api-qps=500", "--kube-api-burst=1000"] if self.fast_jobs else []
+        if self.node_grace:
+            limits += [f"--node-monitor-grace-period={self.node_grace}s", "--node-monitor-period=1s"]
         self.component("kube-controller-manager", [
             tools.path("kube-controller-manager"), f"--kubeconfig={self.inside_kubeconfig}", f"--root-ca-file={pki / 'ca.crt'}",
             f"--service-account-private-key-file={pki / 'service-accounts.key'}", "--leader-elect=false", "--bind-address=127.0.0.1",
@@ -234,8 +240,23 @@ class Cluster:
         if self.with_scheduler:
             self.component("kube-scheduler", [
                 tools.path("kube-scheduler"), f"--kubeconfig={self.inside_kubeconfig}", "--leader-elect=false", "--bind-address=127.0.0.1",
-                f"--secure-port={scheduler}", f"--cert-dir={d / 'scheduler'}", *(limits[1:] if self.fast_jobs else [])])
+                f"--secure-port={scheduler}", f"--cert-dir={d / 'scheduler'}", *(limits[1:3] if self.fast_jobs else [])])
         wait_until(lambda: self.api.find("/api/v1/namespaces/default/serviceaccounts/default"), 30, "the default service account")
+
+    def _audit_policy(self):
+        if not self.audit:
+            return []
+        writes = ["create", "update", "patch", "delete", "deletecollection"]
+        rules = [{"level": "RequestResponse", "verbs": writes, "resources": [{"group": "trainyard.dev"}]},
+                 {"level": "Request", "verbs": writes, "resources": [{"group": "batch", "resources": ["jobs"]}]},
+                 {"level": "Metadata", "verbs": writes, "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}]}, {"level": "None"}]
+        path = self.directory / "audit-policy.json"
+        path.write_text(json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}))
+        return [f"--audit-policy-file={path}", f"--audit-log-path={self.logs / 'audit.log'}"]
+
+    def audited(self):
+        """The audit's events, oldest first."""
+        return [json.loads(line) for line in (self.logs / "audit.log").read_text().splitlines()]
 
     def _forward(self, targets):
         """Ports of this machine's 127.0.0.1 that lead into the node's network; {name: target} → self.forwarded[name]."""

@@ -85,7 +85,7 @@ state = "{d}/containerd-state"
             "clusterDNS": [DNS_ADDRESS], "clusterDomain": "cluster.local", "resolvConf": str(d / "upstream.conf"), "registerNode": True,
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageMinimumGCAge": "24h", "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
-            "maxPods": 250, "nodeStatusUpdateFrequency": "5s", "nodeStatusReportFrequency": "10s", "volumeStatsAggPeriod": "0s",
+            "maxPods": 250, "nodeStatusUpdateFrequency": "5s", "nodeStatusReportFrequency": "10s", "nodeLeaseDurationSeconds": 16, "volumeStatsAggPeriod": "0s",
             "syncFrequency": "10s", "serializeImagePulls": False, "registryPullQPS": 0, "eventRecordQPS": 0,
             "kubeAPIQPS": 200, "kubeAPIBurst": 400}))
         (d / "upstream.conf").write_text("")

@@ -76,7 +76,7 @@ def write_image(path, name, files, entrypoint, user="65532:65532", environment=(
     return path
 
 
-def toolbox(path, name="localhost/toolbox:1", programs=("dash", "sleep", "cat", "curl", "id", "date", "env")):
+def toolbox(path, name="localhost/toolbox:1", programs=("dash", "sleep", "cat", "mkdir", "curl", "id", "date", "env")):
     """A shell, curl and a few tools with their libraries, from this machine."""
     files = closure(programs)
     files["/bin/sh"] = files["/bin/dash"]
