@@ -24,6 +24,11 @@ chaos: ## kill -9 at KILLS moments drawn with SEED, resume, compare
 	@$(MAKE) --no-print-directory FAILPOINTS=1 BUILD=build/failpoints all
 	@BUILD=build/failpoints $(PYTHON) tests/chaos/chaos.py --kills $(KILLS) --seed $(SEED)
 
+.PHONY: chaos-operator
+chaos-operator: all ## the operator and its cluster disturbed at KILLS moments drawn with SEED
+	@tests/tools/deps.sh test cluster
+	@$(PYTHON) tests/chaos/on_cluster.py --kills $(KILLS) --seed $(SEED)
+
 digests: all ## equal digests: repetitions, engine threads, S3, another folder (REPETITIONS=n)
 	@$(PYTHON) tests/demo/digests.py --repetitions $(or $(REPETITIONS),3)
 
