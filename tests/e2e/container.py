@@ -12,7 +12,7 @@ NOTHING = {"backoffSeconds": 1, "maxBackoffSeconds": 1, "application": 0, "infra
 
 
 def outputs_and_values(s):
-    make = s.box("make", "user", scene.WORKER_USER, "absent", "/var/run/secrets/kubernetes.io/serviceaccount/token", "absent", "/trainyard/secrets",
+    make = s.box("make", "user", scene.WORKER_USER, "absent", "/var/run/secrets/kubernetes.io/serviceaccount/token", "absent", "/trainyard/secrets/s3-credentials/AWS_ACCESS_KEY_ID",
                  "write", "/srv/worker/own/file", "x", "need", "/srv/worker/own/file", "write", "/tmp/t", "x", "print", "step speaks",
                  "write", "/trainyard/out/data/hello.txt", "hello", "write", "/trainyard/out/values.json", '{"n": 3, "kind": "plain"}',
                  container={"outputs": ["data"], "values": [{"name": "n", "type": "integer"}, {"name": "kind"}]})

@@ -2,7 +2,8 @@
 Security "restricted", a bucket, and words for pipelines, runs and what became of them.
 
 A scenario is a script with `scene.main(function)`: it works on the cluster named by E2E_CLUSTER (tests/e2e/run.py brings one up
-for all of them), else on one of its own. E2E_KEEP=1 leaves its own running.
+for all of them), else on one of its own. E2E_KEEP=1 leaves its own running. E2E_OPERATOR=process starts
+the operator as a process beside the node instead of installing the chart.
 """
 import json
 import os
@@ -54,16 +55,9 @@ class Scene:
             found[name] = f"{value['repository']}@{value['digest']}"
         return found
 
-    def _import(self, archive, reference):
-        names = self.cluster.load_image(archive)
-        tagged = next(n for n in names if ":" in n.rsplit("/", 1)[-1] and "@" not in n)
-        ctr = [tools.path("ctr"), "--address", self.cluster.directory / "containerd.sock", "-n", "k8s.io", "images", "tag", "--force"]
-        self.cluster.run_inside([*ctr, tagged, reference])
-
     def load_images(self):
-        for name, reference in self.values.items():
-            self._import(IMAGES / f"{name}.tar", reference)
-        self._import(IMAGES / "test" / "worker.tar", self.worker_image)
+        for archive in [*(IMAGES / f"{name}.tar" for name in self.values), IMAGES / "test" / "worker.tar"]:
+            self.cluster.load_image(archive)
 
     @property
     def worker_image(self):
@@ -87,6 +81,16 @@ class Scene:
     def install(self):
         """The operator, as people install it: two pods by the chart."""
         self.helm("upgrade", "--install", RELEASE, CHART, "--create-namespace", *self.helm_values(), "--wait", "--timeout", "120s")
+
+    def install_process(self):
+        """The operator that was built here, as a process of the node's network: to try it without making images of it."""
+        self.cluster.kubectl("apply", "-f", ROOT / "crds")
+        self.cluster.make_namespace(SYSTEM, pod_security=None)
+        address = self.cluster.address
+        images = [word for name, image in self.values.items() if name != "operator" for word in ("--image", f"{name}={image}")]
+        self.cluster.component("operator", [
+            BIN / "trainyard-operator", "--kubeconfig", self.cluster.inside_kubeconfig, "--own-namespace", SYSTEM, "--pod-address", address,
+            "--progress-url", f"http://{address}:8081", "--log-format", "json", *images])
 
     # --- a namespace -------------------------------------------------------------------------------------
 
@@ -192,6 +196,8 @@ class Scene:
         return json.dumps({"phase": status.get("phase"), "message": status.get("message"), "steps": steps})[:3000]
 
     def operator_log(self, lines=40):
+        if "operator" in self.cluster.components:
+            return "\n".join(self.cluster.components["operator"].log.read_text(errors="replace").splitlines()[-lines:])
         done = self.cluster.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=trainyard", f"--tail={lines}", "--prefix", check=False)
         return done.stdout + done.stderr
 
@@ -223,7 +229,10 @@ def prepared(cluster, cases):
     """Images on the node, operator at work."""
     scene = Scene(cluster, cases)
     scene.load_images()
-    scene.install()
+    if os.environ.get("E2E_OPERATOR") == "process":
+        scene.install_process()
+    else:
+        scene.install()
     return scene
 
 

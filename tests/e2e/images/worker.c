@@ -106,11 +106,14 @@ static void eat(int64_t mb)
     }
 }
 
+/* The first process of a container is not ended by a signal that it does not handle. */
 static void on_term(int number)
 {
     (void)number;
-    pause_ms(term_ms);
-    write_file(term_file, term_text);
+    if (term_file) {
+        pause_ms(term_ms);
+        write_file(term_file, term_text);
+    }
     _exit(143);
 }
 
@@ -161,8 +164,6 @@ static void carry_out(const char *verb, char ***argv)
         term_file = file;
         term_text = take(argv);
         term_ms = atoi(take(argv));
-        struct sigaction action = {.sa_handler = on_term};
-        sigaction(SIGTERM, &action, NULL);
     } else if (!strcmp(verb, "eat")) {
         eat(strtoll(file, NULL, 10));
     } else if (!strcmp(verb, "sleep")) {
@@ -177,7 +178,9 @@ static void carry_out(const char *verb, char ***argv)
 
 int main(int argc, char **argv)
 {
+    struct sigaction action = {.sa_handler = on_term};
     (void)argc;
+    sigaction(SIGTERM, &action, NULL);
     for (argv++; *argv;) {
         const char *verb = *argv++;
         if (!strcmp(verb, "kill")) {
