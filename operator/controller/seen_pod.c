@@ -1,5 +1,6 @@
 /* A pod as the planner sees it. Containers work one after the other: init containers in their order, then the main one; sidecars (init
  * containers that restart always) do not count. The first that failed decides, else the main one. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +56,7 @@ static bool is_sidecar(const cJSON *pod, const char *name)
 struct containers {
     const cJSON *decides; /* its `terminated`; NULL: nothing has ended */
     const cJSON *waiting; /* of the one that is next */
-    bool failed, begun;
+    bool failed, begun, running;
     int64_t started_ms, finished_ms;
 };
 
@@ -69,6 +70,7 @@ static void look_at(struct containers *c, const cJSON *status)
     if (!ended && !running)
         return;
     c->begun = true;
+    c->running = c->running || running;
     int64_t started = time_of(ended ? ended : running, "startedAt");
     if (!c->started_ms || (started && started < c->started_ms))
         c->started_ms = started;
@@ -127,7 +129,7 @@ static void why_waiting(struct observed_pod *v, const cJSON *status, const struc
     }
 }
 
-static void why_ended(struct observed_pod *v, const cJSON *status, const struct containers *c)
+static void why_ended(struct observed_pod *v, const cJSON *status, const struct containers *c, bool deleted)
 {
     const cJSON *code = get(c->decides, "exitCode"), *disrupted = condition_of(status, "DisruptionTarget");
     v->exit_code = cJSON_IsNumber(code) ? code->valueint : -1;
@@ -140,6 +142,13 @@ static void why_ended(struct observed_pod *v, const cJSON *status, const struct 
         v->disruption = copy_of(text_of(disrupted, "reason"));
         if (!v->detail)
             v->detail = copy_of(text_of(disrupted, "message"));
+    }
+    /* Somebody deleted it, and it ended by the signal: that is not the program's fault. */
+    if (deleted && !v->disruption && (v->exit_code == SIGTERM + 128 || v->exit_code == SIGKILL + 128) &&
+        !text_equal(v->reason, "OOMKilled")) {
+        v->disruption = xstrdup("PodDeleted");
+        if (!v->detail)
+            v->detail = xstrdup("it was deleted while it worked");
     }
     v->finished_ms = c->finished_ms;
 }
@@ -161,8 +170,15 @@ void *seen_pod_trim(void *ctx, const cJSON *object)
         p->view.worker = (int)worker;
     p->view.phase = phase_of(text_of(status, "phase"), c.begun);
     p->view.started_ms = c.started_ms;
+    /* Between init containers: the next one's image may be impossible to get. */
+    if (p->view.phase == POD_RUNNING && !c.running && text_equal(text_of(status, "phase"), "Pending")) {
+        why_waiting(&p->view, status, &c);
+        if (p->view.reason)
+            p->view.phase = POD_PENDING;
+        return p;
+    }
     if (p->view.phase == POD_SUCCEEDED || p->view.phase == POD_FAILED)
-        why_ended(&p->view, status, &c);
+        why_ended(&p->view, status, &c, text_of(get(object, "metadata"), "deletionTimestamp") != NULL);
     else if (p->view.phase == POD_PENDING)
         why_waiting(&p->view, status, &c);
     return p;

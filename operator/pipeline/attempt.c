@@ -14,9 +14,12 @@
 #include "operator/pipeline/planning.h"
 
 enum {
-    STUCK_MS = 30 * 1000, /* after the grace period an attempt counts as gone */
-    PROGRESS_STEPS = 20,  /* progress is stored in twentieths: a bounded number of writes */
+    WAIT_SAID_MS = 10 * 1000, /* an attempt without a running pod says why after that */
+    STUCK_MS = 30 * 1000,     /* after the grace period an attempt counts as gone */
+    PROGRESS_STEPS = 20,      /* progress is stored in twentieths: a bounded number of writes */
 };
+
+#define WAITING "Waiting" /* the reason while an attempt has no running pod */
 
 /* --- shape --------------------------------------------------------------------------------------------------- */
 
@@ -329,6 +332,17 @@ static void fail(struct planning *pl, size_t step, int64_t index, struct item_st
 
 #define verdict_is(...) (verdict_set(__VA_ARGS__), true)
 
+/* Why no pod of it runs, in the scheduler's or the kubelet's words; NULL: they say nothing. */
+static const char *what_is_awaited(const struct observed_attempt *a)
+{
+    for (size_t i = 0; i < a->n_pods; i++) {
+        const struct observed_pod *p = &a->pods[i];
+        if (p->phase == POD_PENDING && p->reason)
+            return p->detail ? p->detail : p->reason;
+    }
+    return NULL;
+}
+
 /* Its own deadlines: timeoutSeconds, pendingSeconds, startSeconds. */
 static bool past_deadline(struct planning *pl, size_t step, const struct item_status *item,
                           const struct observed_attempt *a, struct verdict *ret)
@@ -336,16 +350,21 @@ static bool past_deadline(struct planning *pl, size_t step, const struct item_st
     const struct step *def = &pl->pipeline->steps[step];
     int64_t since, start_limit = pl->pipeline->limits.start_ms;
     (void)run_time(a, pl->now_ms, &since);
-    if (stopwatch_passed(&item->pending, pl->pipeline->limits.pending_ms, pl->now_ms))
+    if (stopwatch_passed(&item->pending, pl->pipeline->limits.pending_ms, pl->now_ms)) {
+        const char *why = what_is_awaited(a);
         return verdict_is(ret, FAIL_INFRASTRUCTURE, "PendingDeadline",
-                          "no pod of it ran within limits.pendingSeconds = %lld",
-                          (long long)(pl->pipeline->limits.pending_ms / 1000));
+                          "no pod of it ran within limits.pendingSeconds = %lld%s%.600s",
+                          (long long)(pl->pipeline->limits.pending_ms / 1000), why ? ": " : "",
+                          why ? why : "");
+    }
     planning_wake(pl, stopwatch_due(&item->pending, pl->pipeline->limits.pending_ms));
     if (since == 0)
         return false;
     if (def->timeout_ms > 0 && pl->now_ms - since >= def->timeout_ms)
-        return verdict_is(ret, FAIL_APPLICATION, "Timeout", "it ran longer than timeoutSeconds = %lld",
-                          (long long)(def->timeout_ms / 1000));
+        return verdict_is(
+            ret, FAIL_APPLICATION, "Timeout",
+            "it ran longer than timeoutSeconds = %lld: raise it, or see in its log where it hangs",
+            (long long)(def->timeout_ms / 1000));
     if (def->timeout_ms > 0)
         planning_wake(pl, since + def->timeout_ms);
     size_t started = 0;
@@ -427,6 +446,33 @@ static void learn(struct planning *pl, size_t step, struct item_status *item,
     }
 }
 
+/* For people who wonder why nothing happens; said only when it takes longer than usual, for each change is a write. */
+static void explain_waiting(struct planning *pl, struct item_status *item, const struct observed_attempt *a)
+{
+    int64_t due = (a->created_ms ? a->created_ms : item->attempt_started_ms) + WAIT_SAID_MS;
+    bool ours = text_equal(item->reason, WAITING);
+    if (!a->suspended && !item->pending.since_ms) {
+        if (ours)
+            (void)item_status_explain(item, NULL, NULL);
+        return;
+    }
+    if (pl->now_ms < due) {
+        planning_wake(pl, due);
+        return;
+    }
+    const char *why = what_is_awaited(a);
+    if (a->suspended)
+        (void)item_status_explain(item, WAITING, "its queue has not let the Job go yet");
+    else if (why)
+        (void)item_status_explain(item, WAITING, "no pod of it runs yet: %.600s", why);
+    else
+        (void)item_status_explain(
+            item, WAITING,
+            "no pod of it runs yet: volumes and images take their time, or cannot be had; "
+            "kubectl describe pod -l trainyard.dev/run-uid=%s says more",
+            pl->run->uid);
+}
+
 static void observe_running(struct planning *pl, size_t step, int64_t index, struct item_status *item,
                             const struct observed_attempt *a)
 {
@@ -440,6 +486,8 @@ static void observe_running(struct planning *pl, size_t step, int64_t index, str
             end_stopped(pl, step, item, a);
     } else if (success < 0 || has_failed(pl, step, item, a, &v)) {
         fail(pl, step, index, item, a, &v);
+    } else {
+        explain_waiting(pl, item, a);
     }
 }
 

@@ -168,10 +168,14 @@ void retry_classify_pod(const struct observed_pod *pod, bool job_suspended, int6
     if (pod->phase != POD_FAILED)
         return;
     if (text_equal(pod->reason, "OOMKilled"))
-        verdict_set(ret, FAIL_MEMORY, "OOMKilled", "the step used more memory than it was given%s%s",
-                    pod->detail ? ": " : "", pod->detail ? pod->detail : "");
+        verdict_set(
+            ret, FAIL_MEMORY, "OOMKilled",
+            "the step used more memory than it was given: raise resources.memory, or retry.memory.max%s%s",
+            pod->detail ? ": " : "", pod->detail ? pod->detail : "");
     else if (text_equal(pod->reason, "DeadlineExceeded"))
-        verdict_set(ret, FAIL_APPLICATION, "Timeout", "the attempt ran longer than its timeoutSeconds");
+        verdict_set(
+            ret, FAIL_APPLICATION, "Timeout",
+            "the attempt ran longer than its timeoutSeconds: raise it, or see in its log where it hangs");
     else if (pod->disruption)
         classify_disruption(pod, ret);
     else if (job_suspended)
