@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "harness"))
 sys.path.insert(0, str(ROOT))
 import yard  # noqa: E402
+from tests.cluster import tools  # noqa: E402
+from tests.cluster.cluster import Cluster  # noqa: E402
 from versitygw import Versitygw  # noqa: E402
 
 CASES = yard.Cases()
@@ -672,13 +674,6 @@ def who(y):
 
 
 def on_own_cluster(work):
-    from tests.cluster import tools
-    from tests.cluster.cluster import Cluster
-    try:
-        tools.build(list(tools.CONTROL_PLANE))
-    except tools.ToolError as e:
-        CASES.skip("all", str(e))
-        return
     with Cluster() as cluster:
         y = Yard(tools.path("kubectl"), cluster.kubeconfig, work)
         cluster.kubectl("create", "clusterrolebinding", "cli-alice", "--clusterrole=cluster-admin", "--user=alice")
@@ -689,10 +684,14 @@ def on_own_cluster(work):
 
 def main():
     kubeconfig = os.environ.get("TRAINYARD_TEST_KUBECONFIG")
+    absent = tools.missing(tools.CONTROL_PLANE)
     with tempfile.TemporaryDirectory(prefix="trainyard-cluster-cli-") as work:
         if kubeconfig:
             y = Yard(os.environ.get("TRAINYARD_TEST_KUBECTL", "kubectl"), kubeconfig, work)
             test_all(y, {"admin": who(y)})
+        elif absent:
+            print(f"{', '.join(absent)} not built: run tests/tools/deps.sh cluster")
+            return 77
         else:
             on_own_cluster(work)
     return CASES.finish()
