@@ -647,7 +647,7 @@ def test_restarts(y, cluster):
 
 def test_all(y, users, cluster=None):
     y.kubectl("apply", "-f", str(ROOT / "crds"))
-    y.kubectl("wait", "--for=condition=Established", "crd/trainingpipelines.trainyard.dev", "crd/trainingruns.trainyard.dev", "--timeout=30s")
+    check("the custom resources are served", until(lambda: y.run("get", "-A").returncode == 0, 30))
     y.kubectl("create", "namespace", NS)
     try:
         test_where(y)
