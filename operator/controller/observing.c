@@ -32,12 +32,32 @@ static void add_progress(const struct observing_source *source, const char *step
         (void)source->progress(source->ctx, step, a->item, a->attempt, &a->progress, &a->checkpoint_step);
 }
 
-static struct observed_pod *add_pods(const struct observing_source *source, const char *job_uid,
-                                     struct observed_pod *to)
+/* Its kubelet should have ended it long ago. */
+static void find_lost(struct observing *o, const struct observing_source *source, const struct seen_pod *pod,
+                      struct observed_pod *view)
+{
+    if (pod->kill_ms == 0 || view->phase == POD_SUCCEEDED || view->phase == POD_FAILED)
+        return;
+    int64_t due = pod->kill_ms + OBSERVING_LOST_MS;
+    if (source->now_ms < due) {
+        if (o->look_again_ms == 0 || due < o->look_again_ms)
+            o->look_again_ms = due;
+        return;
+    }
+    view->phase = POD_FAILED;
+    view->reason = "NodeLost";
+    if (!view->detail)
+        view->detail = "it was told to end, and its node has not said that it did";
+}
+
+static struct observed_pod *add_pods(struct observing *o, const struct observing_source *source,
+                                     const char *job_uid, struct observed_pod *to)
 {
     for (size_t i = 0; i < source->n_pods; i++) {
-        if (text_equal(source->pods[i]->job_uid, job_uid))
-            *to++ = source->pods[i]->view;
+        if (!text_equal(source->pods[i]->job_uid, job_uid))
+            continue;
+        *to = source->pods[i]->view;
+        find_lost(o, source, source->pods[i], to++);
     }
     return to;
 }
@@ -104,7 +124,7 @@ void observing_init(struct observing *o, const struct observing_source *source, 
         a->failed_rule = j->failed_rule;
         a->created_ms = j->meta.created_ms;
         a->pods = pods;
-        pods = add_pods(source, j->meta.uid, pods);
+        pods = add_pods(o, source, j->meta.uid, pods);
         a->n_pods = (size_t)(pods - a->pods);
         add_progress(source, j->step, item_of(status, a->step, a->item), a);
     }

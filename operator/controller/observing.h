@@ -1,7 +1,9 @@
 /* What the caches say about a run's attempts, as plan() wants to see it. Pure.
  *
  * An attempt that the status names and no Job stands for is `gone` if its Job was seen before, or if the status says that its end was asked for or
- * recorded; otherwise it is not there yet, and plan() asks for it again. A Job that the API server refused is an attempt whose pod failed with exit 78. */
+ * recorded; otherwise it is not there yet, and plan() asks for it again. A Job that the API server refused is an attempt whose pod failed with exit 78.
+ *
+ * A pod that should have been ended OBSERVING_LOST_MS ago, and of whose end nobody has heard, has failed: its node is dead or cut off. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,12 +14,15 @@
 #include "operator/pipeline/pipeline.h"
 #include "operator/pipeline/status.h"
 
+enum { OBSERVING_LOST_MS = 30 * 1000 };
+
 struct observing_source {               /* borrowed */
     const struct seen_job *const *jobs; /* of this run */
     size_t n_jobs;
     const struct seen_pod *const *pods; /* of these Jobs */
     size_t n_pods;
     const char *run_name;
+    int64_t now_ms; /* wall */
     bool (*was_seen)(void *ctx, const char *job_name);
     const char *(*refused)(void *ctx, const char *job_name); /* why the Job cannot be; NULL: it can */
     /* false: nothing was heard. Sets *ret_fraction and *ret_checkpoint, or leaves them. */
@@ -29,6 +34,7 @@ struct observing {
     struct observed observed;
     struct observed_attempt *attempts;
     struct observed_pod *pods; /* strings borrowed from the source */
+    int64_t look_again_ms;     /* wall: a pod will count as lost then; 0: none */
 };
 void observing_init(struct observing *o, const struct observing_source *source, const struct pipeline *p,
                     const struct run_status *status);

@@ -56,6 +56,7 @@ struct seen_pod {
     struct kube_meta meta;
     char *job_uid; /* of its controller */
     char *run_uid;
+    int64_t kill_ms;          /* wall: by then its kubelet must have ended it; 0: it is not being deleted */
     struct observed_pod view; /* strings are owned by this struct */
 };
 void *seen_pod_trim(void *ctx, const cJSON *object);

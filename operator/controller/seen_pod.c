@@ -129,20 +129,26 @@ static void why_waiting(struct observed_pod *v, const cJSON *status, const struc
     }
 }
 
+static void why_disrupted(struct observed_pod *v, const cJSON *status)
+{
+    const cJSON *disrupted = condition_of(status, "DisruptionTarget");
+    if (!text_equal(text_of(disrupted, "status"), "True"))
+        return;
+    v->disruption = copy_of(text_of(disrupted, "reason"));
+    if (!v->detail)
+        v->detail = copy_of(text_of(disrupted, "message"));
+}
+
 static void why_ended(struct observed_pod *v, const cJSON *status, const struct containers *c, bool deleted)
 {
-    const cJSON *code = get(c->decides, "exitCode"), *disrupted = condition_of(status, "DisruptionTarget");
+    const cJSON *code = get(c->decides, "exitCode");
     v->exit_code = cJSON_IsNumber(code) ? code->valueint : -1;
     /* The pod's own reason (Evicted, DeadlineExceeded) says more than how its container took it. */
     v->reason =
         copy_of(text_of(status, "reason") ? text_of(status, "reason") : text_of(c->decides, "reason"));
     v->message = copy_of(text_of(c->decides, "message"));
     v->detail = copy_of(text_of(status, "message"));
-    if (text_equal(text_of(disrupted, "status"), "True")) {
-        v->disruption = copy_of(text_of(disrupted, "reason"));
-        if (!v->detail)
-            v->detail = copy_of(text_of(disrupted, "message"));
-    }
+    why_disrupted(v, status);
     /* Somebody deleted it, and it ended by the signal: that is not the program's fault. */
     if (deleted && !v->disruption && (v->exit_code == SIGTERM + 128 || v->exit_code == SIGKILL + 128) &&
         !text_equal(v->reason, "OOMKilled")) {
@@ -168,6 +174,7 @@ void *seen_pod_trim(void *ctx, const cJSON *object)
     const char *index = kube_annotation(object, "batch.kubernetes.io/job-completion-index");
     if (index && text_parse_int(index, &worker, &ignored) == 0 && worker >= 0 && worker < INT32_MAX)
         p->view.worker = (int)worker;
+    p->kill_ms = time_of(get(object, "metadata"), "deletionTimestamp");
     p->view.phase = phase_of(text_of(status, "phase"), c.begun);
     p->view.started_ms = c.started_ms;
     /* Between init containers: the next one's image may be impossible to get. */
@@ -181,6 +188,8 @@ void *seen_pod_trim(void *ctx, const cJSON *object)
         why_ended(&p->view, status, &c, text_of(get(object, "metadata"), "deletionTimestamp") != NULL);
     else if (p->view.phase == POD_PENDING)
         why_waiting(&p->view, status, &c);
+    if (p->kill_ms && p->view.phase == POD_RUNNING)
+        why_disrupted(&p->view, status); /* should its node never say how it ended */
     return p;
 }
 
