@@ -11,9 +11,13 @@
 
 struct run_state { /* kept while the run is active */
     char *key, *uid;
-    char *written;           /* resourceVersion of our last write; the cache must have it first; NULL */
-    struct map *seen;        /* names of Jobs that were in the cache */
-    struct map *refused;     /* names of Jobs that the API server refuses → why (char *) */
+    char *written;       /* resourceVersion of our last write; the cache must have it first; NULL */
+    struct map *seen;    /* names of Jobs that were in the cache */
+    struct map *refused; /* names of Jobs that the API server refuses → why (char *) */
+    struct map
+        *done;     /* act and Job's name → monotonic time of success (int64_t *): the caches will show it */
+    char *blocked; /* what keeps a Job from being created, and may pass; NULL */
+    bool blocked_changed;    /* since the status last said it */
     int64_t success_seen_ms; /* monotonic: the last pod that succeeded was seen; 0 */
     int64_t progress_ms;     /* monotonic: when progress was last taken into the status */
     struct pass *pass;       /* under way; NULL */
@@ -36,7 +40,7 @@ const struct seen_pod **run_pods(const struct runs *r, const struct seen_job *co
 
 /* --- run_act.c: what a plan wants done ---------------------------------------------------------------------------- */
 
-enum act_kind { ACT_CREATE, ACT_DELETE, ACT_EXPIRE, ACT_DELETE_SERVICE };
+enum act_kind { ACT_CREATE, ACT_DELETE, ACT_EXPIRE, ACT_DELETE_SERVICE, ACT_KINDS };
 struct act {
     struct pass *pass;
     enum act_kind kind;
@@ -50,6 +54,8 @@ void acts_of_plan(struct pass *pass, const struct pipeline *p, const struct run_
                   const struct plan *plan, const struct seen_job *const *jobs, size_t n_jobs);
 /* TTLs of the Jobs of a run that is over. */
 void acts_of_finished(struct pass *pass, const struct seen_job *const *jobs, size_t n_jobs);
+/* What keeps a Job from being created, for the status; NULL: nothing. */
+void run_state_block(struct run_state *s, const char *why);
 /* Starts them; pass_finish() runs when the last is done. */
 void acts_start(struct pass *pass);
 
@@ -61,6 +67,7 @@ struct pass {
     char *key, *ns, *name, *uid;
     struct kube_call *call; /* the status */
     struct plan plan;       /* what is published once the status is written */
+    struct run_status before;
     char *pipeline, *pipeline_uid;
     struct act *acts;
     size_t n_acts, capacity, open; /* open: not done yet */

@@ -49,6 +49,7 @@ static void pass_free(struct pass *pass)
         free(a->uid);
     }
     plan_release(&pass->plan);
+    run_status_release(&pass->before);
     pass->state->pass = NULL;
     pass->runs->busy--;
     free(pass->acts);
@@ -63,12 +64,18 @@ static void pass_free(struct pass *pass)
 
 void pass_finish(struct pass *pass)
 {
-    struct queue *queue = pass->runs->c->run_queue;
+    struct runs *r = pass->runs;
+    struct queue *queue = r->c->run_queue;
     _cleanup_free_ char *key = pass->key;
     int64_t again_ms = pass->again_ms;
-    bool retry = pass->retry;
+    bool retry = pass->retry, there = reflectors_get(r->c->runs, pass->ns, pass->name) != NULL;
     pass->key = NULL;
     pass_free(pass);
+    if (!there) {
+        run_state_forget(r, key);
+        queue_done(queue, key);
+        return;
+    }
     if (retry)
         queue_retry(queue, key);
     else
@@ -96,6 +103,30 @@ struct runs *runs_free(struct runs *r)
     return xfree(r);
 }
 
+/* --- metrics ------------------------------------------------------------------------------------------------------------ */
+
+static void count(struct controller *c, const struct run_status *before, const struct run_status *after)
+{
+    for (size_t s = 0; c->metrics && s < after->n_steps; s++) {
+        for (size_t i = 0; i < after->steps[s].n_items; i++) {
+            const struct item_status *now = &after->steps[s].items[i];
+            const struct item_status *old =
+                s < before->n_steps && i < before->steps[s].n_items ? &before->steps[s].items[i] : NULL;
+            bool ended = now->fail != FAIL_NONE && now->attempt_ended_ms &&
+                         (!old || old->attempt_ended_ms != now->attempt_ended_ms);
+            double used = now->gpu_seconds_used - (old ? old->gpu_seconds_used : 0);
+            double wasted = now->gpu_seconds_wasted - (old ? old->gpu_seconds_wasted : 0);
+            if (ended)
+                metrics_add(c->metrics, METRIC_FAILURES, (const char *const[3]){fail_class_name(now->fail)},
+                            1);
+            if (used > 0)
+                metrics_add(c->metrics, METRIC_GPU_SECONDS, (const char *const[3]){"used"}, used);
+            if (wasted > 0)
+                metrics_add(c->metrics, METRIC_GPU_SECONDS, (const char *const[3]){"wasted"}, wasted);
+        }
+    }
+}
+
 /* --- the status ------------------------------------------------------------------------------------------------------- */
 
 static void publish(struct pass *pass)
@@ -106,6 +137,7 @@ static void publish(struct pass *pass)
         const struct event *e = &pass->plan.events[i];
         recorder_event(c->events, &about, e->warning, e->reason, e->message);
     }
+    count(c, &pass->before, &pass->plan.status);
     if (pass->pipeline_uid)
         cachemap_apply(pass->runs->cache, pass->ns, pass->pipeline, pass->pipeline_uid, &pass->plan);
 }
@@ -132,6 +164,7 @@ static void on_status(void *ctx, cJSON **object, struct err *failure)
     kube_meta_init(&meta, *object);
     free(pass->state->written);
     pass->state->written = xstrdup(meta.resource_version);
+    pass->state->blocked_changed = false;
     kube_meta_release(&meta);
     publish(pass);
     acts_start(pass);
@@ -207,38 +240,20 @@ static void expect_progress(struct pass *pass, const struct seen_job *const *job
     }
 }
 
-/* --- metrics ------------------------------------------------------------------------------------------------------------ */
-
-static void count(struct controller *c, const struct run_status *before, const struct run_status *after)
-{
-    for (size_t s = 0; c->metrics && s < after->n_steps; s++) {
-        for (size_t i = 0; i < after->steps[s].n_items; i++) {
-            const struct item_status *now = &after->steps[s].items[i];
-            const struct item_status *old =
-                s < before->n_steps && i < before->steps[s].n_items ? &before->steps[s].items[i] : NULL;
-            bool ended = now->fail != FAIL_NONE && now->attempt_ended_ms &&
-                         (!old || old->attempt_ended_ms != now->attempt_ended_ms);
-            double used = now->gpu_seconds_used - (old ? old->gpu_seconds_used : 0);
-            double wasted = now->gpu_seconds_wasted - (old ? old->gpu_seconds_wasted : 0);
-            if (ended)
-                metrics_add(c->metrics, METRIC_FAILURES, (const char *const[3]){fail_class_name(now->fail)},
-                            1);
-            if (used > 0)
-                metrics_add(c->metrics, METRIC_GPU_SECONDS, (const char *const[3]){"used"}, used);
-            if (wasted > 0)
-                metrics_add(c->metrics, METRIC_GPU_SECONDS, (const char *const[3]){"wasted"}, wasted);
-        }
-    }
-}
-
 /* --- planning ------------------------------------------------------------------------------------------------------------ */
 
-static void look_again(struct pass *pass, int64_t now_ms)
+static void look_again_at(struct pass *pass, int64_t now_ms, int64_t at_ms)
+{
+    int64_t in = at_ms > now_ms ? at_ms - now_ms : 1;
+    if (at_ms && (!pass->again_ms || in < pass->again_ms))
+        pass->again_ms = in;
+}
+
+static void look_again(struct pass *pass, int64_t now_ms, int64_t lost_at_ms)
 {
     const struct plan *plan = &pass->plan;
-    int64_t in = plan->wake_at_ms > now_ms ? plan->wake_at_ms - now_ms : 1;
-    if (plan->wake_at_ms && (!pass->again_ms || in < pass->again_ms))
-        pass->again_ms = in;
+    look_again_at(pass, now_ms, plan->wake_at_ms);
+    look_again_at(pass, now_ms, lost_at_ms);
     if (plan->status.phase == PHASE_RUNNING && (!pass->again_ms || pass->again_ms > PROGRESS_MS))
         pass->again_ms = PROGRESS_MS;
 }
@@ -251,10 +266,10 @@ static int decide(struct pass *pass, cJSON *object, const struct run_spec *run, 
     struct run_state *s = pass->state;
     const cJSON *before = cJSON_GetObjectItemCaseSensitive(object, "status");
     int64_t now_ms = c->clock->wall_ms(c->clock->ctx), mono_ms = loop_now_ms();
-    _cleanup_run_status_ struct run_status status;
-    run_status_init(&status);
+    struct run_status *status = &pass->before;
+    run_status_init(status);
     if (before && cJSON_GetObjectItemCaseSensitive(before, "steps")) {
-        if (run_status_from_json(before, p, &status, err) < 0)
+        if (run_status_from_json(before, p, status, err) < 0)
             return err_wrap(err, "status");
     }
     size_t n_jobs, n_pods;
@@ -270,32 +285,33 @@ static int decide(struct pass *pass, cJSON *object, const struct run_spec *run, 
                                       .pods = pods,
                                       .n_pods = n_pods,
                                       .run_name = run->name,
+                                      .now_ms = now_ms,
                                       .was_seen = was_seen,
                                       .refused = why_refused,
                                       .progress = heard,
                                       .ctx = &look};
     _cleanup_observing_ struct observing observing;
-    observing_init(&observing, &source, p, &status);
+    observing_init(&observing, &source, p, status);
     struct plan_options options = {.has_cuda = true, .grace_ms = c->options->grace_seconds * 1000};
-    if (plan(p, run, &status, &observing.observed, cache, &options, now_ms, &pass->plan, err) < 0)
+    if (plan(p, run, status, &observing.observed, cache, &options, now_ms, &pass->plan, err) < 0)
         return -1;
     const struct plan *plan = &pass->plan;
     const cJSON *observed = before ? cJSON_GetObjectItemCaseSensitive(before, "observedGeneration") : NULL;
     cJSON *after = NULL;
-    if (plan->status_changed || !cJSON_IsNumber(observed) ||
+    if (plan->status_changed || s->blocked_changed || !cJSON_IsNumber(observed) ||
         (int64_t)observed->valuedouble != seen->meta.generation) {
         struct run_status_extra extra = {.revision = revision,
                                          .generation = seen->meta.generation,
                                          .suspended = run->suspend,
+                                         .blocked = s->blocked,
                                          .unverified = run->n_approvals && !c->options->approvals_verified,
                                          .previous = before,
                                          .now_ms = now_ms};
         if (run_status_object(&plan->status, &extra, &after, err) < 0)
             return -1;
     }
-    count(c, &status, &plan->status);
     acts_of_plan(pass, p, run, plan, jobs, n_jobs);
-    look_again(pass, now_ms);
+    look_again(pass, now_ms, observing.look_again_ms);
     if (after)
         write_status(pass, object, after);
     else
@@ -307,14 +323,25 @@ static int decide(struct pass *pass, cJSON *object, const struct run_spec *run, 
 static void wait_for(struct pass *pass, cJSON *object, const struct seen_run *seen, const char *reason,
                      const char *message)
 {
+    struct controller *c = pass->runs->c;
     const cJSON *before = cJSON_GetObjectItemCaseSensitive(object, "status");
     pass->again_ms = MISSING_MS;
-    /* A run that has steps keeps what is known of them. */
-    if (text_equal(text_of(before, "reason"), reason) || (before && cJSON_HasObjectItem(before, "steps"))) {
+    if (before && cJSON_HasObjectItem(before, "steps")) { /* it keeps what is known of them */
+        struct kube_reference about = {.resource = &RUNS,
+                                       .ns = pass->ns,
+                                       .name = pass->name,
+                                       .uid = pass->uid};
+        if (c->events)
+            recorder_event(c->events, &about, true, reason, message);
         pass_finish(pass);
         return;
     }
-    struct controller *c = pass->runs->c;
+    const cJSON *observed = before ? cJSON_GetObjectItemCaseSensitive(before, "observedGeneration") : NULL;
+    if (text_equal(text_of(before, "reason"), reason) && text_equal(text_of(before, "message"), message) &&
+        cJSON_IsNumber(observed) && (int64_t)observed->valuedouble == seen->meta.generation) {
+        pass_finish(pass);
+        return;
+    }
     struct run_status_extra extra = {.generation = seen->meta.generation,
                                      .previous = before,
                                      .now_ms = c->clock->wall_ms(c->clock->ctx)};

@@ -9,7 +9,11 @@
 #include "operator/controller/progress.h"
 #include "operator/controller/run-internal.h"
 
-enum { ADOPT_WAIT_MS = 1000 };
+enum {
+    ADOPT_WAIT_MS = 1000,
+    TAKEN_WAIT_MS = 5000, /* the name is another's: a person has to act */
+    SHOWN_MS = 10 * 1000, /* a cache that lags more has lost the write, or it was undone */
+};
 
 static struct act *add_act(struct pass *pass, enum act_kind kind, const char *name)
 {
@@ -26,6 +30,45 @@ static const struct seen_job *find_job(const struct seen_job *const *jobs, size_
             return jobs[i];
     }
     return NULL;
+}
+
+/* --- what was done, and may not be seen yet ------------------------------------------------------------------------- */
+
+static char *done_key(enum act_kind kind, const char *job)
+{
+    return xasprintf("%c%s", "cdes"[kind], job);
+}
+
+static void note_done(struct run_state *s, enum act_kind kind, const char *job)
+{
+    _cleanup_free_ char *key = done_key(kind, job);
+    int64_t *at = xmalloc(sizeof *at);
+    *at = loop_now_ms();
+    (void)map_set(s->done, key, at);
+}
+
+/* Time left in which the caches may not show it; 0: it is to be done. */
+static int64_t done_lately(const struct run_state *s, enum act_kind kind, const char *job)
+{
+    _cleanup_free_ char *key = done_key(kind, job);
+    const int64_t *at = map_get(s->done, key);
+    int64_t left = at ? *at + SHOWN_MS - loop_now_ms() : 0;
+    return left > 0 ? left : 0;
+}
+
+static void look_again_in(struct pass *pass, int64_t ms)
+{
+    if (!pass->again_ms || ms < pass->again_ms)
+        pass->again_ms = ms;
+}
+
+void run_state_block(struct run_state *s, const char *why)
+{
+    if (text_equal(s->blocked, why) || (!s->blocked && !why))
+        return;
+    free(s->blocked);
+    s->blocked = why ? xstrdup(why) : NULL;
+    s->blocked_changed = true;
 }
 
 static void refuse(struct run_state *s, const char *job, const char *why)
@@ -57,7 +100,7 @@ static void add_create(struct pass *pass, const struct pipeline *p, const struct
     x.progress_url = url;
     if (jobs_build(&x, job, &object, &service, &err) < 0) {
         refuse(pass->state, job->name, err.msg);
-        pass->again_ms = 1;
+        look_again_in(pass, 1);
         return;
     }
     struct act *a = add_act(pass, ACT_CREATE, job->name);
@@ -77,6 +120,11 @@ static bool recorded(const struct run_status *status, const struct pipeline *p, 
 
 static void add_expire(struct pass *pass, const struct seen_job *job)
 {
+    struct controller *c = pass->runs->c;
+    if (job->has_ttl || job->meta.deleting || done_lately(pass->state, ACT_EXPIRE, job->meta.name))
+        return;
+    if (c->progress && job->step)
+        progress_ended(c->progress, pass->uid, job->step, job->item, job->attempt);
     (void)add_act(pass, ACT_EXPIRE, job->meta.name);
     if (job->workers > 1)
         (void)add_act(pass, ACT_DELETE_SERVICE, job->meta.name);
@@ -85,28 +133,32 @@ static void add_expire(struct pass *pass, const struct seen_job *job)
 void acts_of_plan(struct pass *pass, const struct pipeline *p, const struct run_spec *run,
                   const struct plan *plan, const struct seen_job *const *jobs, size_t n_jobs)
 {
+    const struct controller *c = pass->runs->c;
     for (size_t i = 0; i < plan->n_actions; i++) {
         const struct job *job = &plan->actions[i].job;
         const struct seen_job *seen = find_job(jobs, n_jobs, job->name);
         if (plan->actions[i].kind == ACTION_START) {
-            if (!seen && !map_has(pass->state->refused, job->name))
+            int64_t left = done_lately(pass->state, ACT_CREATE, job->name);
+            if (left > 0)
+                look_again_in(pass, left);
+            else if (!seen && !map_has(pass->state->refused, job->name))
                 add_create(pass, p, run, job);
-        } else if (seen && !seen->meta.deleting) {
+        } else if (seen && !seen->meta.deleting && !done_lately(pass->state, ACT_DELETE, job->name)) {
             add_act(pass, ACT_DELETE, job->name)->uid = xstrdup(seen->meta.uid);
+            if (c->progress)
+                progress_ended(c->progress, pass->uid, p->steps[job->step].name, job->item, job->attempt);
         }
     }
     for (size_t i = 0; i < n_jobs; i++) {
-        if (!jobs[i]->has_ttl && !jobs[i]->meta.deleting && recorded(&plan->status, p, jobs[i]))
+        if (recorded(&plan->status, p, jobs[i]))
             add_expire(pass, jobs[i]);
     }
 }
 
 void acts_of_finished(struct pass *pass, const struct seen_job *const *jobs, size_t n_jobs)
 {
-    for (size_t i = 0; i < n_jobs; i++) {
-        if (!jobs[i]->has_ttl && !jobs[i]->meta.deleting)
-            add_expire(pass, jobs[i]);
-    }
+    for (size_t i = 0; i < n_jobs; i++)
+        add_expire(pass, jobs[i]);
 }
 
 /* --- doing it -------------------------------------------------------------------------------------------------------- */
@@ -126,45 +178,77 @@ static void warn(const struct pass *pass, const char *reason, const char *messag
         recorder_event(c->events, &about, true, reason, message);
 }
 
-/* It is there already: ours, if the cache says so; else the cache, or whoever has the name, needs time. */
-static void adopt(struct act *a)
+/* Whose Job is it that has the name? */
+static void on_other(void *ctx, cJSON **object, struct err *failure)
+{
+    struct act *a = ctx;
+    struct pass *pass = a->pass;
+    struct kube_meta meta = {0};
+    a->call = NULL;
+    look_again_in(pass, ADOPT_WAIT_MS);
+    if (!err_is_set(failure)) {
+        kube_meta_init(&meta, *object);
+        if (!text_equal(meta.owner_uid, pass->uid)) {
+            _cleanup_free_ char *message = xasprintf(
+                "Job %s exists already and does not belong to this run; the step waits until it is gone: kubectl delete job %s",
+                a->name, a->name);
+            pass->again_ms = TAKEN_WAIT_MS;
+            warn(pass, "NameTaken", message);
+            run_state_block(pass->state, message);
+        }
+        kube_meta_release(&meta);
+    }
+    close_act(a);
+}
+
+/* It is there already: ours, if the cache says so; else the cache, or whoever has the name, needs time. True: it is being looked at. */
+static bool adopt(struct act *a)
 {
     struct pass *pass = a->pass;
     const struct seen_job *job = reflectors_get(pass->runs->c->jobs, pass->ns, a->name);
-    if (job && text_equal(job->meta.owner_uid, pass->uid) && !job->meta.deleting)
-        return;
-    if (job && !text_equal(job->meta.owner_uid, pass->uid)) {
-        _cleanup_free_ char *message =
-            xasprintf("Job %s belongs to another object; waiting until it is gone", a->name);
-        warn(pass, "NameTaken", message);
+    if (job && text_equal(job->meta.owner_uid, pass->uid)) {
+        if (job->meta.deleting)
+            look_again_in(pass, ADOPT_WAIT_MS);
+        return false;
     }
-    pass->again_ms = ADOPT_WAIT_MS;
+    struct kube_request request = {.verb = KUBE_GET, .resource = &KUBE_JOBS, .ns = pass->ns, .name = a->name};
+    a->call = kube_start(pass->runs->c->client, &request, on_other, a);
+    return true;
 }
 
-static void after_failure(struct act *a, const struct err *failure)
+static void forbidden(struct act *a, const char *why)
+{
+    struct pass *pass = a->pass;
+    _cleanup_free_ char *message = xasprintf("Job %s: %s", a->name, why);
+    warn(pass, "Forbidden", message);
+    if (a->kind == ACT_CREATE)
+        run_state_block(pass->state, message);
+    pass->retry = true;
+}
+
+/* True: a further call is under way. */
+static bool after_failure(struct act *a, const struct err *failure)
 {
     struct pass *pass = a->pass;
     switch (failure->class_) {
     case ERR_EXISTS:
-        adopt(a);
-        return;
+        return adopt(a);
     case ERR_NOTFOUND: /* deleted already; of a create: the namespace is going away */
         if (a->kind == ACT_CREATE)
             pass->retry = true;
-        return;
+        return false;
     case ERR_INVALID:
         if (a->kind == ACT_CREATE) {
             refuse(pass->state, a->name, failure->msg);
-            pass->again_ms = 1;
+            look_again_in(pass, 1);
         }
-        return;
+        return false;
     case ERR_TERMINAL:
-        warn(pass, "Forbidden", failure->msg);
-        pass->retry = true;
-        return;
+        forbidden(a, failure->msg);
+        return false;
     default: /* a delete's precondition failed: another Job has the name now; or the server is away */
         pass->retry = failure->class_ != ERR_CONFLICT || a->kind != ACT_DELETE;
-        return;
+        return false;
     }
 }
 
@@ -176,9 +260,14 @@ static void on_done(void *ctx, cJSON **object, struct err *failure)
     (void)object;
     a->call = NULL;
     if (err_is_set(failure)) {
-        after_failure(a, failure);
-    } else if (a->kind == ACT_CREATE && s->success_seen_ms) {
-        if (c->metrics)
+        if (!after_failure(a, failure))
+            close_act(a);
+        return;
+    }
+    note_done(s, a->kind, a->name);
+    if (a->kind == ACT_CREATE) {
+        run_state_block(s, NULL);
+        if (c->metrics && s->success_seen_ms)
             metrics_observe(c->metrics, METRIC_HANDOFF, (const char *const[3]){NULL},
                             (double)(loop_now_ms() - s->success_seen_ms) / 1000);
         s->success_seen_ms = 0;
@@ -204,8 +293,8 @@ static void on_service(void *ctx, cJSON **object, struct err *failure)
         create_job(a);
         return;
     }
-    after_failure(a, failure);
-    close_act(a);
+    if (!after_failure(a, failure))
+        close_act(a);
 }
 
 static cJSON *delete_options(const char *uid)
@@ -254,6 +343,8 @@ static void start(struct act *a)
     case ACT_DELETE_SERVICE:
         request.verb = KUBE_DELETE;
         request.resource = &KUBE_SERVICES;
+        break;
+    case ACT_KINDS:
         break;
     }
     request.body = body;

@@ -50,6 +50,8 @@ static void state_free(void *value)
     struct run_state *s = value;
     map_free(s->seen);
     map_free(s->refused);
+    map_free(s->done);
+    free(s->blocked);
     free(s->key);
     free(s->uid);
     free(s->written);
@@ -90,7 +92,8 @@ struct run_state *run_state_get(struct runs *r, const struct seen_run *run)
     *s = (struct run_state){.key = xstrdup(key),
                             .uid = xstrdup(run->meta.uid),
                             .seen = map_new(MANY, NULL),
-                            .refused = map_new(MANY, free)};
+                            .refused = map_new(MANY, free),
+                            .done = map_new(MANY, free)};
     (void)map_set(r->states, key, s);
     (void)map_set(r->key_of_uid, s->uid, xstrdup(key));
     return s;

@@ -63,29 +63,49 @@ static cJSON *conditions_of(const struct run_status_extra *x, enum run_phase pha
 }
 
 /* The step that a person would name when asked where the run is. */
-static const char *current_step(const struct run_status *s)
+static const struct step_status *current_step(const struct run_status *s)
 {
     static const enum step_state order[] = {STATE_RUNNING, STATE_AWAITING_APPROVAL, STATE_RETRYING,
                                             STATE_FAILED, STATE_READY};
     for (size_t o = 0; o < ARRAY_SIZE(order); o++) {
         for (size_t i = 0; i < s->n_steps; i++) {
             if (s->steps[i].state == order[o])
-                return s->steps[i].name;
+                return &s->steps[i];
         }
     }
     return NULL;
 }
 
-static void add_columns(cJSON *status, const struct run_status *s)
+/* What that person would add: why it waits, is tried again, or failed. */
+static const char *note_of(const struct run_status *s, const struct step_status *at, const char *blocked)
+{
+    if (s->message && *s->message)
+        return s->message;
+    if (!at || run_phase_finished(s->phase))
+        return NULL;
+    if (blocked)
+        return blocked;
+    for (size_t i = 0; i < at->n_items; i++) {
+        if (at->items[i].message && at->items[i].state == at->state)
+            return at->items[i].message;
+    }
+    return at->message;
+}
+
+static void add_columns(cJSON *status, const struct run_status *s, const char *blocked)
 {
     char progress[64];
     size_t finished = 0;
+    const struct step_status *at = current_step(s);
+    const char *note = note_of(s, at, blocked);
     for (size_t i = 0; i < s->n_steps; i++)
         finished += step_state_finished(s->steps[i].state);
     (void)snprintf(progress, sizeof progress, "%zu/%zu", finished, s->n_steps);
     json_add_string(status, "progress", progress);
-    if (current_step(s) && s->phase != PHASE_SUCCEEDED)
-        json_add_string(status, "step", current_step(s));
+    if (at && s->phase != PHASE_SUCCEEDED)
+        json_add_string(status, "step", at->name);
+    if (note)
+        json_add_string(status, "note", note);
 }
 
 static void add_extra(cJSON *status, const struct run_status_extra *x)
@@ -102,7 +122,7 @@ int run_status_object(const struct run_status *status, const struct run_status_e
     if (run_status_to_json(status, &object, err) < 0)
         return -1;
     add_extra(object, extra);
-    add_columns(object, status);
+    add_columns(object, status, extra->blocked);
     json_add(object, "conditions", conditions_of(extra, status->phase, status->reason, status->message));
     *ret = object;
     return 0;
@@ -114,6 +134,7 @@ cJSON *run_status_waiting(const struct run_status_extra *extra, const char *reas
     json_add_string(object, "phase", run_phase_name(PHASE_PENDING));
     json_add_string(object, "reason", reason);
     json_add_string(object, "message", message);
+    json_add_string(object, "note", message);
     add_extra(object, extra);
     json_add(object, "conditions", conditions_of(extra, PHASE_PENDING, reason, message));
     return object;

@@ -12,6 +12,7 @@ struct run_status_extra {
     const char *revision;  /* NULL: none yet */
     int64_t generation;    /* of the spec that was looked at */
     bool suspended;        /* spec.suspend */
+    const char *blocked;   /* what keeps a Job from being created; NULL */
     bool unverified;       /* it has approvals, and no policy vouches for who gave them */
     const cJSON *previous; /* the status before: when did conditions change? NULL */
     int64_t now_ms;
