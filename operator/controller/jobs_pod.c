@@ -39,22 +39,40 @@ static void add_env_field(cJSON *env, const char *name, const char *path)
     json_append(env, item);
 }
 
+/* A person's text, with what the kubelet would expand kept as it is. NULL stays NULL; caller frees. */
+static char *escaped(const char *text)
+{
+    if (!text)
+        return NULL;
+    _cleanup_buf_ struct buf b = BUF_INIT(2 * strlen(text) + 1);
+    for (const char *p = text; *p; p++)
+        (void)buf_add(&b, p[0] == '$' && p[1] == '(' ? "$$" : p, p[0] == '$' && p[1] == '(' ? 2 : 1);
+    return xstrdup(buf_str(&b));
+}
+
 static void add_world(const struct pod *pod)
 {
     static const char index[] = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
     const struct job *job = pod->job;
-    if (job->workers <= 1)
-        return;
     int64_t per_pod = job->gpu > 1 ? job->gpu : 1;
+    bool gang = job->workers > 1;
+    if (!gang && per_pod == 1)
+        return;
     /* Short names: the pod's own search path completes them. */
-    _cleanup_free_ char *master = xasprintf("%s-0.%s", job->name, job->name);
-    add_env_field(pod->env, "RANK", index);
+    _cleanup_free_ char *master = gang ? xasprintf("%s-0.%s", job->name, job->name) : xstrdup("127.0.0.1");
+    if (gang)
+        add_env_field(pod->env, "RANK", index);
+    else
+        jobs_add_env(pod->env, "RANK", "0");
     jobs_add_env(pod->env, "LOCAL_RANK", "0");
-    jobs_add_env_int(pod->env, "WORLD_SIZE", job->workers * per_pod);
+    jobs_add_env_int(pod->env, "WORLD_SIZE", (gang ? job->workers : 1) * per_pod);
     jobs_add_env(pod->env, "MASTER_ADDR", master);
     jobs_add_env_int(pod->env, "MASTER_PORT", MASTER_PORT);
-    jobs_add_env_int(pod->env, "PET_NNODES", job->workers);
-    add_env_field(pod->env, "PET_NODE_RANK", index);
+    jobs_add_env_int(pod->env, "PET_NNODES", gang ? job->workers : 1);
+    if (gang)
+        add_env_field(pod->env, "PET_NODE_RANK", index);
+    else
+        jobs_add_env(pod->env, "PET_NODE_RANK", "0");
     jobs_add_env_int(pod->env, "PET_NPROC_PER_NODE", per_pod);
     jobs_add_env(pod->env, "PET_MASTER_ADDR", master);
     jobs_add_env_int(pod->env, "PET_MASTER_PORT", MASTER_PORT);
@@ -94,7 +112,8 @@ static void add_environment(const struct pod *pod)
         jobs_add_env_int(pod->env, ENV_SCRATCH_BYTES, job->scratch_bytes);
     jobs_add_env(pod->env, ENV_PROGRESS_URL, x->progress_url);
     jobs_add_env(pod->env, ENV_PROGRESS_TOKEN, x->progress_url ? x->progress_token : NULL);
-    jobs_add_env(pod->env, ENV_REVISION, x->pipeline->revision_annotation);
+    _cleanup_free_ char *revision = escaped(x->pipeline->revision_annotation);
+    jobs_add_env(pod->env, ENV_REVISION, revision);
     jobs_add_env(pod->env, ENV_RUN_LOCATION, location);
     jobs_add_env(pod->env, "HOME", "/tmp");
     add_world(pod);
@@ -157,17 +176,28 @@ static void add_config_volume(const struct pod *pod)
     jobs_add_mount(pod->data_mounts, "trainyard-config", DIR_CONFIG, true);
 }
 
+/* Names become part of paths. The schema refuses these; this is for a schema that somebody loosened. */
+static int check_name(const char *what, const char *name, struct err *err)
+{
+    if (*name && *name != '.' && !strchr(name, '/') && !strstr(name, ".."))
+        return 0;
+    return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "name",
+                    "%s: expected the name of an object, without \"/\" and \"..\", found \"%s\"", what, name);
+}
+
 /* Volume names are numbered, for a Secret's name may be longer than a volume's. Optional: a missing Secret is then the program's own clear
  * message, and not a pod that waits for ever. */
-static void add_named(const struct pod *pod, const char *kind, const char *key, const char *name,
-                      const char *below)
+static int add_named(const struct pod *pod, const char *kind, const char *key, const char *name,
+                     const char *below, struct err *err)
 {
+    if (check_name(kind, name, err) < 0)
+        return -1;
     _cleanup_free_ char *path = xasprintf("%s/%s", below, name);
     const cJSON *mount;
     cJSON_ArrayForEach(mount, pod->secret_mounts)
     {
         if (text_equal(cJSON_GetObjectItemCaseSensitive(mount, "mountPath")->valuestring, path))
-            return;
+            return 0;
     }
     _cleanup_free_ char *volume = xasprintf("trainyard-%s-%d", kind[0] == 's' ? "secret" : "ca",
                                             cJSON_GetArraySize(pod->secret_mounts));
@@ -177,6 +207,7 @@ static void add_named(const struct pod *pod, const char *kind, const char *key, 
     json_add_int(source, "defaultMode", 0440);
     add_volume(pod, volume, kind, source);
     jobs_add_mount(pod->secret_mounts, volume, path, true);
+    return 0;
 }
 
 static const char *text_of(const cJSON *o, const char *key)
@@ -185,13 +216,16 @@ static const char *text_of(const cJSON *o, const char *key)
     return cJSON_IsString(v) ? v->valuestring : NULL;
 }
 
-static void add_store_volumes(const struct pod *pod, const cJSON *store)
+static int add_store_volumes(const struct pod *pod, const cJSON *store, struct err *err)
 {
     const cJSON *bundle = store ? cJSON_GetObjectItemCaseSensitive(store, "caBundle") : NULL;
-    if (text_of(store, "credentialsSecret"))
-        add_named(pod, "secret", "secretName", text_of(store, "credentialsSecret"), DIR_SECRETS);
-    if (text_of(bundle, "configMap"))
-        add_named(pod, "configMap", "name", text_of(bundle, "configMap"), DIR_CA);
+    const char *secret = text_of(store, "credentialsSecret"), *map = text_of(bundle, "configMap"),
+               *key = text_of(bundle, "key");
+    if (secret && add_named(pod, "secret", "secretName", secret, DIR_SECRETS, err) < 0)
+        return -1;
+    if (key && check_name("caBundle.key", key, err) < 0)
+        return -1;
+    return map ? add_named(pod, "configMap", "name", map, DIR_CA, err) : 0;
 }
 
 /* Only where no Secret holds the credentials: a token that the store's token service, and nobody else, accepts. */
@@ -209,20 +243,21 @@ static void add_web_identity(const struct pod *pod)
     jobs_add_mount(pod->secret_mounts, "trainyard-token", DIR_TOKEN, true);
 }
 
-static void add_volumes(const struct pod *pod)
+static int add_volumes(const struct pod *pod, struct err *err)
 {
     const struct pipeline *p = pod->x->pipeline;
+    const char *signing = text_of(pod->job->config, "signingSecret");
     add_config_volume(pod);
     add_empty_dir(pod, "trainyard-tmp", "/tmp", 0, false);
     add_empty_dir(pod, "trainyard-scratch", DIR_SCRATCH, pod->job->scratch_bytes, false);
     if (pod->job->workers > 1 || pod->job->gpu > 1)
         add_empty_dir(pod, "trainyard-shm", "/dev/shm", 0, true);
-    add_store_volumes(pod, p->store);
-    add_store_volumes(pod, p->registry);
-    if (text_of(pod->job->config, "signingSecret"))
-        add_named(pod, "secret", "secretName", text_of(pod->job->config, "signingSecret"), DIR_SECRETS);
+    if (add_store_volumes(pod, p->store, err) < 0 || add_store_volumes(pod, p->registry, err) < 0 ||
+        (signing && add_named(pod, "secret", "secretName", signing, DIR_SECRETS, err) < 0))
+        return -1;
     if (!text_of(p->store, "credentialsSecret"))
         add_web_identity(pod);
+    return 0;
 }
 
 /* --- annotations -------------------------------------------------------------------------------------------------------- */
@@ -441,9 +476,8 @@ int jobs_pod(const struct jobs_context *x, const struct job *job, const cJSON *l
     json_add(template, "spec", spec);
     json_add(spec, "volumes", volumes);
     add_environment(&pod);
-    add_volumes(&pod);
     add_pod_fields(&pod);
-    if (add_containers(&pod, metadata, err) < 0) {
+    if (add_volumes(&pod, err) < 0 || add_containers(&pod, metadata, err) < 0) {
         cJSON_Delete(template);
         return err_wrap(err, "step %s", pod.step->name);
     }

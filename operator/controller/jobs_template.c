@@ -1,5 +1,7 @@
 /* podTemplate, an allow-list in the schema. What is not on it cannot come here by the API server; the checks below are for a schema that
  * somebody loosened. */
+#include <string.h>
+
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "operator/controller/jobs-internal.h"
@@ -59,15 +61,29 @@ static int merge_volumes(const cJSON *from, cJSON *into, struct err *err)
     return 0;
 }
 
+/* Our volumes hold the store's credentials. */
+static int check_volume(const cJSON *mount, const char *field, struct err *err)
+{
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(mount, "name");
+    if (cJSON_IsString(name) && text_starts_with(name->valuestring, "trainyard-"))
+        return refuse(field, name->valuestring, err);
+    return 0;
+}
+
 static int merge_mounts(const cJSON *from, cJSON *into, struct err *err)
 {
     const cJSON *mount;
     cJSON_ArrayForEach(mount, from)
     {
+        if (check_volume(mount, "volumeMounts.name", err) < 0)
+            return -1;
         const cJSON *path = cJSON_GetObjectItemCaseSensitive(mount, "mountPath");
         const char *text = cJSON_IsString(path) ? path->valuestring : "";
-        if (text_starts_with(text, "/trainyard") || text_starts_with(text, "/dev/shm") ||
-            text_equal(text, "/tmp") || text_equal(text, DIR_SCRATCH))
+        /* A path above ours would hide them; one with ".." may be any of them. */
+        if (*text != '/' || text_equal(text, "/") || strstr(text, "..") || strstr(text, "//") ||
+            text_starts_with(text, "/trainyard") || text_starts_with(text, "/dev/shm") ||
+            text_equal(text, "/tmp") || text_equal(text, "/tmp/") || text_equal(text, "/dev") ||
+            text_starts_with(text, "/proc") || text_starts_with(text, DIR_SCRATCH))
             return refuse("volumeMounts.mountPath", text, err);
         json_append(into, cJSON_Duplicate(mount, true));
     }
@@ -90,7 +106,14 @@ static int add_sidecars(const cJSON *from, cJSON *spec, struct err *err)
     cJSON_ArrayForEach(one, from)
     {
         cJSON *c = json_object();
-        const cJSON *resources = cJSON_GetObjectItemCaseSensitive(one, "resources");
+        const cJSON *resources = cJSON_GetObjectItemCaseSensitive(one, "resources"), *mount;
+        cJSON_ArrayForEach(mount, cJSON_GetObjectItemCaseSensitive(one, "volumeMounts"))
+        {
+            if (check_volume(mount, "sidecars.volumeMounts.name", err) < 0) {
+                cJSON_Delete(c);
+                return -1;
+            }
+        }
         for (const char *const *k = copied; *k; k++) {
             const cJSON *v = cJSON_GetObjectItemCaseSensitive(one, *k);
             if (v)
