@@ -8,6 +8,7 @@
 #include "common/base/text.h"
 #include "operator/controller/labels.h"
 #include "operator/controller/revisions.h"
+#include "operator/controller/zones.h"
 #include "operator/kube/resource.h"
 
 static const cJSON *get(const cJSON *object, const char *key)
@@ -81,7 +82,7 @@ static void read_schedule(struct pipeline_view *v, const cJSON *spec, struct fin
             v->catch_up = (enum catch_up)i;
     }
     struct err err = ERR_INIT;
-    if (schedule_parse(v->cron, v->zone, &v->schedule, &err) < 0)
+    if (schedule_parse_in(v->cron, v->zone, &zones, &v->schedule, &err) < 0)
         findings_add(findings, strstr(err.reason, "zone") ? "spec.schedule.timeZone" : "spec.schedule.cron",
                      0, false, "%s", err.msg);
 }

@@ -145,11 +145,29 @@ static int parse_offset(const char *zone, int *ret_minutes, struct err *err)
     }
     return err_fail(
         err, ERR_INVALID, EXITCODE_CONFIG, "time-zone",
-        "time zone \"%s\": expected UTC, Etc/GMT±n or an offset like +02:00; zones with daylight saving are not supported here",
+        "time zone \"%s\": expected UTC, Etc/GMT±n or an offset like +02:00; zones by name are not known here",
         zone);
 }
 
 int schedule_parse(const char *cron, const char *zone, struct schedule *ret, struct err *err)
+{
+    return schedule_parse_in(cron, zone, NULL, ret, err);
+}
+
+static int parse_zone(struct schedule *s, const char *zone, const struct schedule_zones *zones,
+                      struct err *err)
+{
+    struct err fixed = ERR_INIT;
+    if (parse_offset(zone, &s->offset_minutes, &fixed) == 0)
+        return 0;
+    if (!zones)
+        return err_fail(err, fixed.class_, fixed.exit_code, fixed.reason, "%s", fixed.msg);
+    s->zones = zones;
+    return zones->find(zone, &s->zone, err);
+}
+
+int schedule_parse_in(const char *cron, const char *zone, const struct schedule_zones *zones,
+                      struct schedule *ret, struct err *err)
 {
     struct schedule s = {0};
     uint64_t bits[5];
@@ -174,7 +192,7 @@ int schedule_parse(const char *cron, const char *zone, struct schedule *ret, str
             err, ERR_INVALID, EXITCODE_CONFIG, "cron",
             "cron \"%s\": %zu fields, expected five (minute hour day-of-month month day-of-week), or @hourly, @daily, @weekly, @monthly, @yearly",
             cron, n);
-    if (parse_offset(zone, &s.offset_minutes, err) < 0)
+    if (parse_zone(&s, zone, zones, err) < 0)
         return -1;
     s.minutes = bits[0];
     s.hours = (uint32_t)bits[1];
@@ -204,20 +222,67 @@ static int64_t floor_div(int64_t a, int64_t b)
     return a / b - (a % b < 0);
 }
 
+static bool minute_matches(const struct schedule *s, int64_t minute)
+{
+    return (s->hours >> (minute / 60) & 1) && (s->minutes >> (minute % 60) & 1);
+}
+
+static int64_t offset_minutes(const struct schedule *s, int64_t utc_minute)
+{
+    return s->zones ? floor_div(s->zones->offset(s->zone, utc_minute * 60), 60) : s->offset_minutes;
+}
+
+enum { ALL_HOURS = (1 << 24) - 1 };
+
+/* The first moment after `after` at which local clocks show this minute, when they are moved on this day or a neighbouring one; INT64_MAX: none. */
+static int64_t moment_of(const struct schedule *s, int64_t local, int64_t after)
+{
+    int64_t before = offset_minutes(s, local - s->offset_minutes - 2 * MINUTES_PER_DAY),
+            behind = offset_minutes(s, local - s->offset_minutes + 2 * MINUTES_PER_DAY);
+    int64_t a = local - before, b = local - behind;
+    bool a_shown = offset_minutes(s, a) == before, b_shown = offset_minutes(s, b) == behind;
+    int64_t first = a_shown ? a : b_shown ? b : a; /* skipped: as much later as the clock was moved on */
+    if (first > after)
+        return first;
+    bool twice = a_shown && b_shown && a != b && (s->hours & ALL_HOURS) == ALL_HOURS;
+    return twice && b > after ? b : INT64_MAX;
+}
+
+static int64_t first_of_day(const struct schedule *s, int64_t day, int64_t after)
+{
+    int64_t best = INT64_MAX, start = day * MINUTES_PER_DAY, from = 0;
+    int64_t offset = offset_minutes(s, start - 3 * MINUTES_PER_DAY);
+    bool even = !s->zones || (offset == offset_minutes(s, start) &&
+                              offset == offset_minutes(s, start + 4 * MINUTES_PER_DAY));
+    if (!day_matches(s, day))
+        return best;
+    if (even && after + 1 + offset > start)
+        from = after + 1 + offset - start;
+    for (int64_t m = from; m < MINUTES_PER_DAY; m++) {
+        if (!minute_matches(s, m))
+            continue;
+        if (even)
+            return start + m - offset;
+        int64_t at = moment_of(s, start + m, after);
+        best = at < best ? at : best;
+    }
+    return best;
+}
+
 int schedule_next(const struct schedule *s, int64_t after_ms, int64_t *ret_ms, struct err *err)
 {
-    int64_t local_minute = floor_div(after_ms, MINUTE_MS) + s->offset_minutes + 1;
-    int64_t first_day = floor_div(local_minute, MINUTES_PER_DAY);
+    int64_t after = floor_div(after_ms, MINUTE_MS);
+    int64_t first_day = floor_div(after + offset_minutes(s, after), MINUTES_PER_DAY) - (s->zones ? 1 : 0);
     for (int64_t day = first_day; day < first_day + HORIZON_DAYS; day++) {
-        if (!day_matches(s, day))
+        int64_t at = first_of_day(s, day, after);
+        if (at == INT64_MAX)
             continue;
-        int64_t from = day == first_day ? local_minute - day * MINUTES_PER_DAY : 0;
-        for (int64_t m = from; m < MINUTES_PER_DAY; m++) {
-            if ((s->hours >> (m / 60) & 1) && (s->minutes >> (m % 60) & 1)) {
-                *ret_ms = (day * MINUTES_PER_DAY + m - s->offset_minutes) * MINUTE_MS;
-                return 0;
-            }
+        if (s->zones) { /* a time that comes twice may lie behind the next day's first */
+            int64_t next = first_of_day(s, day + 1, after);
+            at = next < at ? next : at;
         }
+        *ret_ms = at * MINUTE_MS;
+        return 0;
     }
     return err_fail(err, ERR_NOTFOUND, EXITCODE_CONFIG, "cron",
                     "the schedule has no time within eight years: check day of month and month");
