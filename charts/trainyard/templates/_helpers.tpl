@@ -64,7 +64,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, create]
+  verbs: [create, delete]
 # The cache of pure steps, one per pipeline.
 - apiGroups: [""]
   resources: [configmaps]
