@@ -381,6 +381,11 @@ def test_rights(y, users):
     expect("a user without rights is told which one is missing", done, 78, "bob", "trainingpipelines", "lacks this right")
     expect("stop without the right", y.run("stop", "ctl-3", "-n", NS, kubeconfig=users["bob"]), 78, "bob")
     expect("a token that is not accepted", y.run("get", "-n", NS, kubeconfig=users["nobody"]), 78, "does not accept our credentials")
+    y.kubectl("-n", NS, "create", "role", "looker", "--verb=get", "--resource=trainingruns.trainyard.dev")
+    y.kubectl("-n", NS, "create", "rolebinding", "looker", "--role=looker", "--user=dora")
+    expect("who may only get runs sees their steps without the pipeline", y.run("get", f"{NS}/get-1", kubeconfig=users["dora"]), 0, "build    Succeeded  1      1:30     no      auc 0.75")
+    expect("but cannot watch, and is told what that takes", y.run("watch", f"{NS}/get-2", kubeconfig=users["dora"]), 78, "get, list and watch", "dora")
+    expect("an approval that is not allowed names who was refused", y.run("approve", f"{NS}/app-2", "release", kubeconfig=users["dora"]), 78, "dora")
 
 
 def test_unreachable(y):
@@ -679,7 +684,7 @@ def on_own_cluster(work):
         cluster.kubectl("create", "clusterrolebinding", "cli-alice", "--clusterrole=cluster-admin", "--user=alice")
         nobody = Path(work) / "nobody"
         nobody.write_text(Path(cluster.user_kubeconfig("carol")).read_text().replace(cluster.token("carol"), "unknown-token"))
-        test_all(y, {"admin": who(y), "alice": str(cluster.user_kubeconfig("alice")), "bob": str(cluster.user_kubeconfig("bob")), "nobody": str(nobody)}, cluster)
+        test_all(y, {"admin": who(y), "alice": str(cluster.user_kubeconfig("alice")), "bob": str(cluster.user_kubeconfig("bob")), "nobody": str(nobody), "dora": str(cluster.user_kubeconfig("dora", by="certificate"))}, cluster)
 
 
 def main():
