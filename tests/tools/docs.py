@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The parts of the documentation that are made from the programs, the schema and the headers.
 
-Without --check: writes docs/reference/{cli,manifest,limits}.md and build/man/*.1. With --check: writes nothing into the
+Without --check: writes docs/reference/{cli,manifest,limits,operator}.md and build/man/*.1. With --check: writes nothing into the
 tree; fails when a page differs from what would be written, when docs/reference/metrics.md and the code name different
 values, when a man page does not render, or when a relative link of a page leads nowhere.
 
@@ -58,6 +58,15 @@ def cli_page():
         page += [demoted(prose, 2), "", *([*head, *own, ""] if own else [])]
     page += [demoted(output(BIN / "artifact", "--help-markdown").strip(), 1), ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(page))
+
+
+# --- operator.md -------------------------------------------------------------------------------------
+
+
+def operator_page():
+    text = output(BIN / "trainyard-operator", "--help-markdown").strip()
+    head = ["# The operator's options", "", "Made from the program by `make docs`; do not edit. The chart sets what it needs from its values; `extraArgs` takes the rest.", ""]
+    return "\n".join(head) + demoted(text, 1) + "\n"
 
 
 # --- limits.md ----------------------------------------------------------------------------------------
@@ -149,7 +158,7 @@ def check_links():
 def write_man(folder):
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([str(BIN / "trainyard"), "docs", "man", str(folder)], check=True)
-    for name in [*STAGES, "artifact"]:
+    for name in [*STAGES, "artifact", "trainyard-operator"]:
         (folder / f"{name}.1").write_text(output(BIN / name, "--help-man"))
     for command in ("fetch", "publish", "checkpoint"):
         (folder / f"artifact-{command}.1").write_text(output(BIN / "artifact", command, "--help-man"))
@@ -168,7 +177,7 @@ def check_man(folder):
 
 
 def main(check):
-    pages = {"cli.md": cli_page(), "manifest.md": output(BIN / "trainyard", "docs", "manifest"), "limits.md": limits_page()}
+    pages = {"cli.md": cli_page(), "manifest.md": output(BIN / "trainyard", "docs", "manifest"), "limits.md": limits_page(), "operator.md": operator_page()}
     if not check:
         REFERENCE.mkdir(parents=True, exist_ok=True)
         for name, text in pages.items():
