@@ -21,7 +21,7 @@ struct lease {
     void (*changed)(void *ctx, bool leading);
     void *ctx;
     struct kube_call *call;
-    struct loop_timer *retry, *deadline;
+    struct loop_timer *retry, *deadline, *unanswered;
     cJSON *seen;           /* the Lease as it was last read or written; NULL: none yet, or to be read again */
     char *version;         /* its resourceVersion when it was seen to change; NULL */
     int64_t changed_at_ms; /* when that was */
@@ -78,6 +78,7 @@ struct lease *lease_free(struct lease *l)
     kube_cancel(l->call);
     loop_timer_cancel(l->retry);
     loop_timer_cancel(l->deadline);
+    loop_timer_cancel(l->unanswered);
     cJSON_Delete(l->seen);
     free(l->version);
     free(l->holder);
@@ -111,6 +112,35 @@ static void too_late(void *ctx)
     struct lease *l = ctx;
     l->deadline = NULL;
     set_leading(l, false);
+}
+
+static void finished(struct lease *l);
+
+/* The client waits longer for an answer than a Lease lasts. */
+static void give_up(void *ctx)
+{
+    struct lease *l = ctx;
+    l->unanswered = NULL;
+    l->call = kube_cancel(l->call);
+    cJSON_Delete(l->seen); /* a write may have happened: read before the next */
+    l->seen = NULL;
+    if (l->releasing)
+        finished(l);
+    else
+        schedule(l);
+}
+
+static void start(struct lease *l, const struct kube_request *r,
+                  void (*done)(void *ctx, cJSON **object, struct err *failure))
+{
+    l->call = kube_start(l->client, r, done, l);
+    l->unanswered = loop_timer_start(l->loop, l->renew_ms, give_up, l);
+}
+
+static void answered(struct lease *l)
+{
+    l->call = NULL;
+    l->unanswered = loop_timer_cancel(l->unanswered);
 }
 
 /* Takes the object. */
@@ -157,7 +187,7 @@ static void let_go(struct lease *l);
 static void write_done(void *ctx, cJSON **object, struct err *failure)
 {
     struct lease *l = ctx;
-    l->call = NULL;
+    answered(l);
     if (err_is_set(failure)) {
         cJSON_Delete(l->seen);
         l->seen = NULL;
@@ -203,7 +233,7 @@ static void write_spec(struct lease *l, const char *holder, int64_t duration_ms,
                                    .name = l->seen ? l->name : NULL,
                                    .body = object};
     l->sent_at_ms = loop_now_ms();
-    l->call = kube_start(l->client, &r, done, l);
+    start(l, &r, done);
     cJSON_Delete(object);
 }
 
@@ -227,7 +257,7 @@ static void consider(struct lease *l)
 static void read_done(void *ctx, cJSON **object, struct err *failure)
 {
     struct lease *l = ctx;
-    l->call = NULL;
+    answered(l);
     if (err_is_set(failure) && failure->class_ != ERR_NOTFOUND) {
         if (l->releasing)
             let_go(l);
@@ -260,7 +290,7 @@ static void step(void *ctx)
         return;
     }
     const struct kube_request r = {.verb = KUBE_GET, .resource = &KUBE_LEASES, .ns = l->ns, .name = l->name};
-    l->call = kube_start(l->client, &r, read_done, l);
+    start(l, &r, read_done);
 }
 
 /* --- giving it back --------------------------------------------------------------------------------------------- */
@@ -276,7 +306,7 @@ static void finished(struct lease *l)
 static void release_done(void *ctx, cJSON **object, struct err *failure)
 {
     struct lease *l = ctx;
-    l->call = NULL;
+    answered(l);
     if (!err_is_set(failure))
         see(l, steal_ptr(*object));
     finished(l);
