@@ -38,6 +38,7 @@ struct controller_options {             /* from the command line; borrowed */
     bool set_user;            /* runAsUser and fsGroup 65532 (off on OpenShift) */
     int64_t grace_seconds;    /* of step pods; 30 */
     int64_t ttl_seconds;      /* of finished Jobs; 600 */
+    int64_t watch_silence_ms; /* see reflector.h; 0: its own default */
 };
 
 struct controller {

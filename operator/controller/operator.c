@@ -290,6 +290,7 @@ static struct reflectors *watch(struct controller *c, const struct kube_resource
 {
     const struct reflector_config config = {.resource = resource,
                                             .label_selector = selector,
+                                            .silence_ms = c->options->watch_silence_ms,
                                             .trim = trim,
                                             .free_trimmed = free_trimmed,
                                             .changed = changed,

@@ -98,6 +98,15 @@ static const struct cli_option options[] = {
      .min = 100,
      .max = 600 * SECOND,
      .help = "How often the Lease is renewed, or looked at by a standby."},
+    {.name = "watch-silence",
+     .kind = CLI_DURATION,
+     .metavar = "TIME",
+     .offset = AT(watch_silence_ms),
+     .fallback = "150s",
+     .min = SECOND,
+     .max = 600 * SECOND,
+     .help =
+         "A watch on which nothing came for so long is taken for half-open and resumed; the API server sends a sign of life about once a minute."},
     {.name = "key-secret",
      .kind = CLI_STRING,
      .metavar = "NAME",
@@ -314,7 +323,8 @@ int options_settle(const struct options *o, const char *default_namespace, struc
                     .approvals_verified = o->approvals_verified,
                     .set_user = o->set_user,
                     .grace_seconds = o->grace_ms / SECOND,
-                    .ttl_seconds = o->ttl_ms / SECOND}};
+                    .ttl_seconds = o->ttl_ms / SECOND,
+                    .watch_silence_ms = o->watch_silence_ms}};
     if (settle_images(o, &s.options, err) < 0 || settle_namespaces(o, &s, err) < 0) {
         controller_settings_release(&s);
         return -1;

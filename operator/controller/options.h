@@ -13,7 +13,7 @@ struct options {
     const char *own_namespace, *pod_name, *pod_address, *cluster_name;
     const char *lease_name, *key_secret;
     bool leader_election;
-    int64_t lease_duration_ms, renew_deadline_ms, retry_period_ms;
+    int64_t lease_duration_ms, renew_deadline_ms, retry_period_ms, watch_silence_ms;
     const char *progress_url, *address;
     int64_t metrics_port, progress_port;
     struct cli_list images; /* "stage=reference" */

@@ -14,6 +14,7 @@ import argparse
 import collections
 import json
 import random
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -76,15 +77,15 @@ class Chaos:
         for image in (oci.toolbox(cluster.directory / "toolbox.tar"),
                       oci.write_image(cluster.directory / "artifact.tar", "localhost/artifact:1", oci.closure([BIN / "artifact"]), ["/bin/artifact"])):
             cluster.load_image(image)
-        cluster.kubectl("apply", "-f", ROOT / "crds")
-        cluster.kubectl("wait", "--for=condition=Established", "crd/trainingpipelines.trainyard.dev", "crd/trainingruns.trainyard.dev", "--timeout=30s")
+        cluster.install_crds(ROOT / "crds")
         cluster.make_namespace(SYSTEM, None)
         cluster.make_namespace(NAMESPACE)
         cluster.apply([cluster.s3.secret_manifest(NAMESPACE), cluster.s3.authority_manifest(NAMESPACE)])
+        program = shutil.copy2(BIN / "trainyard-operator", cluster.directory / "operator")  # a build meanwhile does not disturb
         for i, name in enumerate(("operator-a", "operator-b")):
             self.links[name] = cluster.link(f"link-{name[-1]}")
             self.operators[name] = cluster.component(name, [
-                BIN / "trainyard-operator", "--kubeconfig", cluster.user_kubeconfig("admin", server=self.links[name].server),
+                program, "--kubeconfig", cluster.user_kubeconfig("admin", server=self.links[name].server),
                 "--own-namespace", SYSTEM, "--pod-name", name, "--pod-address", cluster.address, "--metrics-port", 18080 + i, "--progress-port", 18090 + i,
                 "--progress-url", f"http://{cluster.address}:{18090 + i}", "--image", "artifact=localhost/artifact:1", "--grace-period", "2s",
                 "--lease-duration", f"{LEASE}s", "--renew-deadline", f"{LEASE - 1}s", "--retry-period", "500ms", "--log-format", "text"])

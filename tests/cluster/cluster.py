@@ -342,6 +342,15 @@ class Cluster:
             return self.kubectl("apply", "-f", manifests, *arguments)
         return self.kubectl("apply", "-f", "-", *arguments, stdin=manifests)
 
+    def install_crds(self, folder):
+        """Applies the CRDs of a folder and waits until they are served. (kubectl wait gives up on one that has no conditions yet.)"""
+        names = self.kubectl("apply", "-f", folder, "-o", "name").stdout.split()
+
+        def served(name):
+            crd = self.api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name.rsplit('/', 1)[1]}")
+            return any(c["type"] == "Established" and c["status"] == "True" for c in crd.get("status", {}).get("conditions") or [])
+        wait_until(lambda: all(served(name) for name in names), 30, "the CRDs being served", step=0.1)
+
     def make_namespace(self, name, pod_security="restricted"):
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {
             "name": name, "labels": {"pod-security.kubernetes.io/enforce": pod_security} if pod_security else {}}})
