@@ -123,6 +123,7 @@ void observing_init(struct observing *o, const struct observing_source *source, 
         a->job_condition = j->condition;
         a->failed_rule = j->failed_rule;
         a->created_ms = j->meta.created_ms;
+        a->completed_ms = text_equal(j->condition, "Complete") ? j->condition_ms : 0;
         a->pods = pods;
         pods = add_pods(o, source, j->meta.uid, pods);
         a->n_pods = (size_t)(pods - a->pods);

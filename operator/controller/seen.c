@@ -154,6 +154,7 @@ static void take_condition(struct seen_job *j, const cJSON *conditions)
                 continue;
             j->condition = xstrdup(*w);
             j->message = copy_of(text_of(c, "message"));
+            j->condition_ms = kube_time_ms(get(c, "lastTransitionTime"));
             break;
         }
     }

@@ -43,11 +43,12 @@ struct seen_job {
     int restart, attempt;
     int64_t workers; /* parallelism */
     bool suspended;
-    bool has_ttl;    /* ttlSecondsAfterFinished is set */
-    int64_t active;  /* pods that count as active or terminating */
-    char *condition; /* "FailureTarget" | "Failed" | "Complete"; NULL */
-    char *message;   /* of that condition */
-    int failed_rule; /* index of the pod failure policy's rule in it; -1 */
+    bool has_ttl;         /* ttlSecondsAfterFinished is set */
+    int64_t active;       /* pods that count as active or terminating */
+    char *condition;      /* "FailureTarget" | "Failed" | "Complete"; NULL */
+    char *message;        /* of that condition */
+    int64_t condition_ms; /* since when it holds; -1: not said */
+    int failed_rule;      /* index of the pod failure policy's rule in it; -1 */
 };
 void *seen_job_trim(void *ctx, const cJSON *object);
 void seen_job_free(void *j);

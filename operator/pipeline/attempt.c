@@ -415,6 +415,12 @@ static bool has_failed(struct planning *pl, size_t step, struct item_status *ite
         retry_classify_rule(a->failed_rule, ret);
         return true;
     }
+    if (text_equal(a->job_condition, "Complete") && count_ended(a) == a->n_pods &&
+        llabs(pl->now_ms - a->completed_ms) < RETRY_LOST_WAIT_MS) {
+        /* Jobs and pods are watched apart: the pod's end may still be under way to us. */
+        planning_wake(pl, a->completed_ms + RETRY_LOST_WAIT_MS);
+        return false;
+    }
     if (a->gone || (text_equal(a->job_condition, "Complete") && count_ended(a) == a->n_pods))
         return verdict_is(ret, FAIL_NONE, "result-lost", "nothing is left of it that says how it ended");
     return past_deadline(pl, step, item, a, ret);

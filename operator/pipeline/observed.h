@@ -38,6 +38,7 @@ struct observed_attempt { /* one Job, or one local process group */
     const char *job_condition; /* "FailureTarget" | "Failed" | "Complete"; NULL */
     int failed_rule;           /* index of the pod failure policy's rule from the Job's message; -1: none */
     int64_t created_ms;        /* 0: not known */
+    int64_t completed_ms;      /* since when the condition is Complete; 0 or less: not known */
     const struct observed_pod *pods;
     size_t n_pods;
     /* From progress posts; all optional. */

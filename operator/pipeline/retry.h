@@ -34,6 +34,7 @@ void verdict_set(struct verdict *v, enum fail_class class_, const char *reason, 
 
 enum {
     RETRY_GANG_WAIT_MS = 10 * 1000,      /* for all pods of a failed gang to say why */
+    RETRY_LOST_WAIT_MS = 15 * 1000,      /* for the pods of a complete Job, which come to us by another way */
     RETRY_IMAGE_PULL_MS = 2 * 60 * 1000, /* ImagePullBackOff becomes a failure */
     RETRY_PREEMPTION_MS = 5 * 1000,      /* least time between two preempted attempts */
     RETRY_PROGRESSLESS_MAX = 5,          /* preemptions in a row without a newer checkpoint */

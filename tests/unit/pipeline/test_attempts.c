@@ -385,6 +385,33 @@ static void gpu_hours_stop_the_run(void **state)
     world_release(&w);
 }
 
+/* Jobs and pods are seen by different watches. */
+static void a_complete_job_without_pods_is_waited_for(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, "", STEP("a", "") STEP("b", ""));
+    world_plan(&w);
+    for (const char *const *step = (const char *const[]){"a", "b", NULL}; *step; step++) {
+        struct world_attempt *seen = world_attempt(&w, *step, 0);
+        seen->a.job_condition = "Complete";
+        seen->a.completed_ms = w.now;
+        seen->a.n_pods = 0;
+    }
+    world_plan(&w);
+    assert_state(&w, "a", 0, STATE_RUNNING);
+    assert_in_range(w.last.wake_at_ms - w.now, 1, 15 * 1000);
+    world_attempt(&w, "a", 0)->a.n_pods = 1; /* here it comes */
+    world_succeeds(&w, "a");
+    assert_state(&w, "a", 0, STATE_SUCCEEDED);
+    assert_int_equal(world_item(&w, "a", 0)->attempt, 1);
+    world_wait(&w, 15 * 1000); /* the other one's never does */
+    assert_int_equal(world_item(&w, "b", 0)->uncharged, 1);
+    world_wait(&w, w.last.wake_at_ms ? w.last.wake_at_ms - w.now : 0);
+    assert_int_equal(world_item(&w, "b", 0)->attempt, 2);
+    world_release(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +423,7 @@ int main(void)
         SAYS("memory grows after an out-of-memory failure", memory_grows_after_oom),
         SAYS("preemption is free while checkpoints advance", preemption_is_free_while_checkpoints_advance),
         SAYS("a lost result is uncharged three times in a row", a_lost_result_is_uncharged_three_times),
+        SAYS("the pods of a complete Job are waited for", a_complete_job_without_pods_is_waited_for),
         SAYS("exit 0 without a result is the application's failure",
              exit_zero_without_result_is_the_applications),
         SAYS("a failed gang waits for all to speak, the gravest wins", a_failed_gang_waits_for_all_to_speak),
