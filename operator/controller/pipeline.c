@@ -4,21 +4,15 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
-#include "common/base/clock.h"
-#include "common/base/digest.h"
-#include "common/base/failpoint.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/map.h"
 #include "common/base/text.h"
 #include "operator/controller/metrics.h"
-#include "operator/controller/pipeline_action.h"
-#include "operator/controller/pipeline_status.h"
-#include "operator/controller/pipeline_view.h"
+#include "operator/controller/pipeline-internal.h"
 #include "operator/controller/retention.h"
 #include "operator/controller/revisions.h"
-#include "operator/controller/starting.h"
 
 enum {
     PRUNE_DELAY_MS = 10 * 1000,  /* a run that has just chosen a revision is in the cache by then */
@@ -26,37 +20,9 @@ enum {
     DELETE_AT_ONCE = 20,         /* runs in one pass */
 };
 
-struct state {
-    struct controller *c;
-    char *key, *ns, *name;
-    struct pipeline_view view;
-    char *written_version; /* of our last write of the status; the cache is too old until it has it */
-    char *made_revision;   /* known to exist */
-    char *seen_run;        /* newest run of ours that was in the cache, even if it is gone */
-    bool prune;            /* there may be revisions that nobody names */
-    int64_t prune_at_ms;   /* monotonic */
-    char *control_done;    /* what was passed on last: as status.observedControl */
-    char *last_event;      /* what was said last about this pipeline's troubles */
-    struct pass *pass;     /* in hand */
-};
-
 struct pipelines {
     struct controller *c;
     struct map *states;
-};
-
-/* One look, from queue to queue_done(). */
-struct pass {
-    struct state *s;
-    struct kube_call *call;
-    const struct seen_run *
-        *runs; /* that name the pipeline; borrowed from the cache: not beyond the first call */
-    size_t n_runs;
-    struct pipeline_status status;
-    struct starting_decision decision;
-    struct pipeline_action *actions; /* carried out in order, when the status is as it should be */
-    size_t n_actions, next_action;
-    int64_t wake_ms; /* wall; 0: never */
 };
 
 /* --- states ------------------------------------------------------------------------------------------------------- */
@@ -136,13 +102,13 @@ static struct state *state_of(struct controller *c, const char *key)
     return s;
 }
 
-static void prune_later(struct state *s)
+void pipeline_prune_later(struct state *s)
 {
     s->prune = true;
     s->prune_at_ms = loop_now_ms() + PRUNE_DELAY_MS;
 }
 
-static void set(char **field, const char *value)
+void pipeline_set(char **field, const char *value)
 {
     char *copy = value ? xstrdup(value) : NULL;
     free(*field);
@@ -172,21 +138,21 @@ void pipeline_run_changed(void *controller, const void *old, const void *now)
     _cleanup_free_ char *key = xasprintf("%s/%s", any->meta.ns, any->pipeline);
     struct state *s = map_get(c->pipelines_known->states, key);
     if (s && after && !before && after->trigger && text_equal(after->meta.owner_uid, s->view.uid))
-        set(&s->seen_run, after->meta.name);
+        pipeline_set(&s->seen_run, after->meta.name);
     if (s && !after)
-        prune_later(s);
+        pipeline_prune_later(s);
     queue_add(c->pipeline_queue, key);
 }
 
 /* --- one look: its parts --------------------------------------------------------------------------------------------------------- */
 
-static void say(struct state *s, bool warning, const char *reason, const char *message)
+void pipeline_say(struct state *s, bool warning, const char *reason, const char *message)
 {
     const struct kube_reference about = {&PIPELINES, s->ns, s->name, s->view.uid};
     recorder_event(s->c->events, &about, warning, reason, message);
 }
 
-static void end(struct pass *p, bool retry)
+void pipeline_end(struct pass *p, bool retry)
 {
     struct state *s = p->s;
     struct queue *queue = s->c->pipeline_queue;
@@ -208,19 +174,19 @@ static void end(struct pass *p, bool retry)
 }
 
 /* A call failed: what a retry cannot mend by itself is told to people, once. */
-static void failed(struct pass *p, const char *what, const struct err *failure)
+void pipeline_failed(struct pass *p, const char *what, const struct err *failure)
 {
     struct state *s = p->s;
     _cleanup_free_ char *message = xasprintf("%s: %s", what, failure->msg);
     bool theirs = failure->class_ == ERR_INVALID || failure->class_ == ERR_TERMINAL;
     if (theirs && !text_equal(s->last_event, message)) {
         log_warn("pipeline cannot go on", "pipeline", s->key, "error", message, NULL);
-        say(s, true, "CannotGoOn", message);
-        set(&s->last_event, message);
+        pipeline_say(s, true, "CannotGoOn", message);
+        pipeline_set(&s->last_event, message);
     } else {
         log_debug("pipeline is looked at again", "pipeline", s->key, "error", message, NULL);
     }
-    end(p, true);
+    pipeline_end(p, true);
 }
 
 static bool is_ours(const struct state *s, const struct seen_run *run)
@@ -379,11 +345,10 @@ static void plan_actions(struct pass *p, const struct starting_memory *recorded,
 
 /* --- calls ------------------------------------------------------------------------------------------------------------ */
 
-static void next_action(struct pass *p);
 static void look(struct state *s);
 
-static void start_call(struct pass *p, const struct kube_request *r,
-                       void (*done)(void *ctx, cJSON **object, struct err *failure))
+void pipeline_call(struct pass *p, const struct kube_request *r,
+                   void (*done)(void *ctx, cJSON **object, struct err *failure))
 {
     free(p->runs); /* the cache goes on changing */
     p->runs = NULL;
@@ -391,361 +356,11 @@ static void start_call(struct pass *p, const struct kube_request *r,
     p->call = kube_start(p->s->c->client, r, done, p);
 }
 
-static void again(struct pass *p)
+void pipeline_again(struct pass *p)
 {
     struct state *s = p->s;
     s->pass = pass_free(p);
     look(s);
-}
-
-/* --- the revision --- */
-
-static void revision_known(struct pass *p)
-{
-    struct state *s = p->s;
-    if (s->view.pipeline)
-        revisions_put(s->c->revisions, s->ns, s->view.revision, steal_ptr(s->view.pipeline));
-    set(&s->made_revision, s->view.revision);
-    again(p);
-}
-
-static void revision_adopted(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    (void)object;
-    p->call = NULL;
-    if (err_is_set(failure))
-        failed(p, "adopting a ControllerRevision", failure);
-    else
-        revision_known(p);
-}
-
-/* One of that name is there already: ours, an orphan's, or one that goes with an earlier pipeline of this name. */
-static void revision_fetched(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    struct state *s = p->s;
-    p->call = NULL;
-    if (err_is_set(failure)) {
-        failed(p, "reading a ControllerRevision", failure);
-        return;
-    }
-    struct kube_meta meta;
-    kube_meta_init(&meta, *object);
-    bool ours = text_equal(meta.owner_uid, s->view.uid) && !meta.deleting,
-         orphan = !meta.owner_uid && !meta.deleting;
-    _cleanup_free_ char *version = xstrdup(meta.resource_version);
-    kube_meta_release(&meta);
-    if (ours) {
-        revision_known(p);
-    } else if (orphan) {
-        _cleanup_json_ cJSON *patch = pipeline_action_adopt(s->name, s->view.uid, version);
-        const struct kube_request r = {.verb = KUBE_MERGE,
-                                       .resource = &KUBE_CONTROLLER_REVISIONS,
-                                       .ns = s->ns,
-                                       .name = s->view.revision,
-                                       .body = patch};
-        start_call(p, &r, revision_adopted);
-    } else {
-        log_debug("a revision of an earlier pipeline is still there", "pipeline", s->key, NULL);
-        end(p, true);
-    }
-}
-
-static void revision_created(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    struct state *s = p->s;
-    (void)object;
-    p->call = NULL;
-    failpoint("pipeline.revision.after");
-    if (failure->class_ == ERR_EXISTS) {
-        const struct kube_request r = {.verb = KUBE_GET,
-                                       .resource = &KUBE_CONTROLLER_REVISIONS,
-                                       .ns = s->ns,
-                                       .name = s->view.revision};
-        start_call(p, &r, revision_fetched);
-    } else if (err_is_set(failure)) {
-        failed(p, "creating a ControllerRevision", failure);
-    } else {
-        prune_later(s);
-        revision_known(p);
-    }
-}
-
-static void keep_revision(struct pass *p)
-{
-    struct state *s = p->s;
-    _cleanup_json_ cJSON *body = revision_object(s->view.pipeline, s->view.uid, s->view.generation);
-    const struct kube_request r = {.verb = KUBE_CREATE,
-                                   .resource = &KUBE_CONTROLLER_REVISIONS,
-                                   .ns = s->ns,
-                                   .body = body};
-    start_call(p, &r, revision_created);
-}
-
-/* --- the status --- */
-
-static void status_written(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    struct state *s = p->s;
-    p->call = NULL;
-    failpoint("pipeline.status.after");
-    if (failure->class_ == ERR_CONFLICT || failure->class_ == ERR_NOTFOUND) {
-        end(p, true); /* the cache was behind: it will have the newer one then */
-        return;
-    }
-    if (err_is_set(failure)) {
-        failed(p, "writing the pipeline's status", failure);
-        return;
-    }
-    struct kube_meta meta;
-    kube_meta_init(&meta, *object);
-    set(&s->written_version, meta.resource_version);
-    kube_meta_release(&meta);
-    if (p->decision.superseded) {
-        _cleanup_free_ char *message =
-            xasprintf("run %s will not start: the spec or the time has moved on", p->decision.superseded);
-        say(s, false, "PendingSuperseded", message);
-    }
-    if (!p->status.ready)
-        say(s, true, "Invalid", p->status.ready_message);
-    p->wake_ms = 0; /* the write comes back as a change */
-    end(p, false);
-}
-
-static void write_status(struct pass *p, const cJSON *object, cJSON *status)
-{
-    struct state *s = p->s;
-    const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
-    _cleanup_json_ cJSON *body = kube_object(&PIPELINES, s->ns, s->name);
-    cJSON *own = cJSON_GetObjectItemCaseSensitive(body, "metadata");
-    static const char *const keep[] = {"uid", "resourceVersion"};
-    for (size_t i = 0; i < ARRAY_SIZE(keep); i++)
-        json_add(own, keep[i], cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(metadata, keep[i]), true));
-    /* A PUT of the subresource ignores everything else, but must pass for a whole object. */
-    json_add(body, "spec", cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(object, "spec"), true));
-    json_add(body, "status", status);
-    const struct kube_request r = {.verb = KUBE_UPDATE,
-                                   .resource = &PIPELINES,
-                                   .ns = s->ns,
-                                   .name = s->name,
-                                   .sub = "status",
-                                   .body = body};
-    start_call(p, &r, status_written);
-}
-
-/* --- actions --- */
-
-static void action_done(void *ctx, const struct err *failure)
-{
-    struct pass *p = ctx;
-    struct state *s = p->s;
-    struct pipeline_action *a = &p->actions[p->next_action];
-    if (a->kind == ACTION_CREATE_RUN && failure->class_ == ERR_EXISTS) {
-        end(p, true); /* the cache will tell whose it is */
-        return;
-    }
-    if (failure->class_ == ERR_CONFLICT) {
-        end(p, true);
-        return;
-    }
-    bool gone = failure->class_ == ERR_NOTFOUND && a->kind != ACTION_CREATE_RUN; /* so much the better */
-    if (err_is_set(failure) && !gone) {
-        _cleanup_free_ char *what = xasprintf("%s %s", pipeline_action_name(a->kind), a->name ? a->name : "");
-        failed(p, what, failure);
-        return;
-    }
-    _cleanup_free_ char *message = NULL;
-    switch (a->kind) {
-    case ACTION_CREATE_RUN:
-        failpoint("pipeline.create.after");
-        log_info("run created", "pipeline", s->key, "run", a->name, NULL);
-        message = xasprintf("created run %s", a->name);
-        say(s, false, "RunCreated", message);
-        set(&s->last_event, NULL);
-        break;
-    case ACTION_STOP_RUN:
-        message =
-            xasprintf("run %s is stopped: another one replaces it (concurrencyPolicy Replace)", a->name);
-        say(s, false, "RunReplaced", message);
-        break;
-    case ACTION_CONTROL:
-        set(&s->control_done, a->uid);
-        p->wake_ms = 1; /* to record it */
-        break;
-    case ACTION_DELETE_RUN:
-        log_info("run deleted", "pipeline", s->key, "run", a->name, "why", "retention", NULL);
-        break;
-    case ACTION_PRUNE:
-        s->prune = false;
-        break;
-    }
-    p->next_action++;
-    next_action(p);
-}
-
-static void call_done(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    (void)object;
-    p->call = NULL;
-    action_done(p, failure);
-}
-
-static void control_patched(void *ctx, cJSON **object, struct err *failure)
-{
-    call_done(ctx, object, failure);
-}
-
-static void control_fetched(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    struct pipeline_action *a = &p->actions[p->next_action];
-    p->call = NULL;
-    if (err_is_set(failure)) {
-        action_done(p, failure);
-        return;
-    }
-    _cleanup_json_ cJSON *patch = pipeline_action_control_patch(a->body, *object);
-    if (!patch) {
-        action_done(p, &ERR_INIT);
-        return;
-    }
-    const struct kube_request r = {.verb = KUBE_MERGE,
-                                   .resource = &RUNS,
-                                   .ns = p->s->ns,
-                                   .name = a->name,
-                                   .body = patch};
-    start_call(p, &r, control_patched);
-}
-
-static void revisions_listed(void *ctx, cJSON **object, struct err *failure);
-
-static void revision_pruned(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    struct pipeline_action *a = &p->actions[p->next_action];
-    (void)object;
-    p->call = NULL;
-    if (err_is_set(failure) && failure->class_ != ERR_NOTFOUND && failure->class_ != ERR_CONFLICT) {
-        action_done(p, failure);
-        return;
-    }
-    cJSON_DeleteItemFromArray(a->body, 0);
-    revisions_listed(p, NULL, &ERR_INIT);
-}
-
-struct naming {
-    const struct state *s;
-    const char *revision;
-    bool found;
-};
-
-static bool names_revision(void *ctx, const void *trimmed)
-{
-    struct naming *n = ctx;
-    const struct seen_run *run = trimmed;
-    bool choosing =
-        !run->revision && !run_phase_finished(run->phase) &&
-        text_equal(run->pipeline, n->s->name); /* it may have chosen what is no longer the newest */
-    n->found = text_equal(run->meta.ns, n->s->ns) && (choosing || text_equal(run->revision, n->revision));
-    return !n->found;
-}
-
-/* What of a list of revisions may go: ours, named neither by the status nor by any run. */
-static cJSON *unnamed(struct pass *p, const cJSON *list)
-{
-    struct state *s = p->s;
-    cJSON *out = json_array();
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(list, "items"))
-    {
-        struct kube_meta meta;
-        kube_meta_init(&meta, item);
-        struct naming n = {.s = s, .revision = meta.name};
-        reflectors_each(s->c->runs, names_revision, &n);
-        if (!n.found && text_equal(meta.owner_uid, s->view.uid) && !text_equal(meta.name, s->view.revision) &&
-            !text_equal(meta.name, p->status.revision) &&
-            !text_equal(meta.name, p->status.memory.starting.revision)) {
-            cJSON *one = json_object();
-            json_add_string(one, "name", meta.name);
-            json_add_string(one, "uid", meta.uid);
-            json_append(out, one);
-        }
-        kube_meta_release(&meta);
-    }
-    return out;
-}
-
-/* The first time with the list, then after each deletion. */
-static void revisions_listed(void *ctx, cJSON **object, struct err *failure)
-{
-    struct pass *p = ctx;
-    struct pipeline_action *a = &p->actions[p->next_action];
-    p->call = NULL;
-    if (err_is_set(failure)) {
-        action_done(p, failure);
-        return;
-    }
-    if (object)
-        a->body = unnamed(p, *object);
-    const cJSON *first = cJSON_GetArrayItem(a->body, 0);
-    if (!first) {
-        action_done(p, &ERR_INIT);
-        return;
-    }
-    _cleanup_json_ cJSON *options =
-        pipeline_action_delete(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(first, "uid")), NULL);
-    const struct kube_request r = {.verb = KUBE_DELETE,
-                                   .resource = &KUBE_CONTROLLER_REVISIONS,
-                                   .ns = p->s->ns,
-                                   .name =
-                                       cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(first, "name")),
-                                   .body = options};
-    start_call(p, &r, revision_pruned);
-}
-
-static void next_action(struct pass *p)
-{
-    struct state *s = p->s;
-    if (p->next_action == p->n_actions || !controller_leading(s->c)) {
-        end(p, p->next_action < p->n_actions);
-        return;
-    }
-    struct pipeline_action *a = &p->actions[p->next_action];
-    struct kube_request r = {.resource = &RUNS, .ns = s->ns, .name = a->name, .body = a->body};
-    _cleanup_json_ cJSON *options = NULL;
-    _cleanup_free_ char *query = NULL;
-    void (*done)(void *ctx, cJSON **object, struct err *failure) = call_done;
-    switch (a->kind) {
-    case ACTION_CREATE_RUN:
-        r.verb = KUBE_CREATE;
-        r.name = NULL;
-        break;
-    case ACTION_STOP_RUN:
-        r.verb = KUBE_MERGE;
-        break;
-    case ACTION_CONTROL:
-        r.verb = KUBE_GET;
-        r.body = NULL;
-        done = control_fetched;
-        break;
-    case ACTION_DELETE_RUN:
-        r.verb = KUBE_DELETE;
-        r.body = options = pipeline_action_delete(a->uid, a->version);
-        break;
-    case ACTION_PRUNE:
-        query = pipeline_action_revisions_query(s->name);
-        r = (struct kube_request){.verb = KUBE_GET,
-                                  .resource = &KUBE_CONTROLLER_REVISIONS,
-                                  .ns = s->ns,
-                                  .query = query};
-        done = revisions_listed;
-        break;
-    }
-    start_call(p, &r, done);
 }
 
 /* --- the look ---------------------------------------------------------------------------------------------------------- */
@@ -770,11 +385,11 @@ static void renew(struct state *s, const char *uid)
 {
     if (!s->view.uid || text_equal(s->view.uid, uid))
         return;
-    set(&s->written_version, NULL);
-    set(&s->made_revision, NULL);
-    set(&s->seen_run, NULL);
-    set(&s->control_done, NULL);
-    prune_later(s);
+    pipeline_set(&s->written_version, NULL);
+    pipeline_set(&s->made_revision, NULL);
+    pipeline_set(&s->seen_run, NULL);
+    pipeline_set(&s->control_done, NULL);
+    pipeline_prune_later(s);
 }
 
 /* True if the revision of the present spec is known to be there, or there is none to keep. */
@@ -786,11 +401,11 @@ static bool revision_is_kept(struct pass *p)
     if (!text_equal(s->made_revision, s->view.revision)) {
         if (!text_equal(p->status.revision, s->view.revision))
             return false;
-        set(&s->made_revision, s->view.revision);
-        prune_later(s);
+        pipeline_set(&s->made_revision, s->view.revision);
+        pipeline_prune_later(s);
     }
     s->view.pipeline = pipeline_free(s->view.pipeline);
-    set(&p->status.revision, s->view.revision);
+    pipeline_set(&p->status.revision, s->view.revision);
     return true;
 }
 
@@ -801,7 +416,7 @@ static void decide_and_act(struct pass *p, const cJSON *object)
     const cJSON *recorded = cJSON_GetObjectItemCaseSensitive(object, "status");
     pipeline_status_read(recorded, &p->status);
     if (!revision_is_kept(p)) {
-        keep_revision(p);
+        pipeline_keep_revision(p);
         return;
     }
     reflectors_each(s->c->runs, collect_run, &(struct collect){.pass = p});
@@ -809,15 +424,15 @@ static void decide_and_act(struct pass *p, const cJSON *object)
     observe_runs(p);
     decide_starting(p, now_ms);
     if (s->control_done)
-        set(&p->status.observed_control, s->control_done);
+        pipeline_set(&p->status.observed_control, s->control_done);
     cJSON *status = pipeline_status_write(&p->status);
     if (!recorded || !cJSON_Compare(recorded, status, true)) {
-        write_status(p, object, status);
+        pipeline_write_status(p, object, status);
         return;
     }
     cJSON_Delete(status);
     plan_actions(p, &p->status.memory, now_ms);
-    next_action(p);
+    pipeline_next_action(p);
 }
 
 static void look(struct state *s)
