@@ -160,7 +160,8 @@ static int show_local(const struct options *o, const char *name, struct err *err
 
 /* --- the cluster ------------------------------------------------------------------------------------------ */
 
-static int show_run(const struct options *o, const struct cluster *c, const struct record *r, struct err *err)
+static int show_run(const struct options *o, const struct cluster *c, const struct record *r,
+                    const cJSON *object, struct err *err)
 {
     _cleanup_json_ cJSON *run = describe_run(r, NULL);
     if (strcmp(o->output, "json") == 0)
@@ -172,8 +173,12 @@ static int show_run(const struct options *o, const struct cluster *c, const stru
     if (r->status.phase == PHASE_FAILED || r->status.phase == PHASE_STOPPED) {
         (void)buf_addc(&text, '\n');
         describe_failure(r, run, hint, &text);
-    } else if (r->status.message) {
-        (void)buf_addf(&text, "  %s\n", r->status.message);
+    } else {
+        const char *note = cluster_text(object, "status", "note");
+        if (r->status.message)
+            note = r->status.message;
+        if (*note && r->status.phase != PHASE_SUCCEEDED)
+            (void)buf_addf(&text, "  %s\n", note);
     }
     return command_print(&text, err);
 }
@@ -183,10 +188,11 @@ static int show_in_cluster(const struct options *o, const struct cluster *c, con
                            const struct listing_options *lo, struct err *err)
 {
     _cleanup_record_ struct record *r = NULL;
+    _cleanup_json_ cJSON *object = NULL;
     struct err why = ERR_INIT;
     bool found = false;
-    if (clusterrun_get(c, name, &r, NULL, &why) == 0)
-        return show_run(o, c, r, err);
+    if (clusterrun_get(c, name, &r, &object, &why) == 0)
+        return show_run(o, c, r, object, err);
     if (why.class_ == ERR_NOTFOUND && strcmp(why.reason, "no-run") == 0 &&
         listing_pipeline(c, name, lo, &found, err) < 0)
         return -1;

@@ -262,26 +262,48 @@ static int kept_of_cluster(const struct options *o, const struct record *r, size
                      "the kept log cannot be read from here; it needs the store's credentials (the AWS_* variables, or --secret NAME=DIR)");
 }
 
-static int cluster_logs(const struct options *o, const struct where *w, const char *step_name,
-                        struct err *err)
+/* One look. *ret_again: the attempt runs, but its pods are not there yet. */
+static int look(const struct options *o, const struct cluster *c, const struct where *w,
+                const char *step_name, bool *ret_again, struct err *err)
 {
-    _cleanup_cluster_ struct cluster *c = NULL;
     _cleanup_record_ struct record *r = NULL;
     size_t step = 0;
     bool found = false;
-    if (cluster_open(&o->cluster, w->ns, &c, err) < 0 || clusterrun_get(c, w->name, &r, NULL, err) < 0 ||
-        find_step(r, step_name, o, &step, err) < 0)
+    if (clusterrun_get(c, w->name, &r, NULL, err) < 0 || find_step(r, step_name, o, &step, err) < 0)
         return -1;
     const struct step_status *s = &r->status.steps[step];
+    const struct item_status *item = &s->items[o->item];
     const struct podlogs_request q = {.run_uid = r->spec.uid,
                                       .step = step_name,
                                       .item = s->axes ? o->item : -1,
-                                      .attempt = o->attempt ? o->attempt : s->items[o->item].attempt,
+                                      .attempt = o->attempt ? o->attempt : item->attempt,
                                       .worker = o->worker,
                                       .follow = o->follow};
     if (podlogs_print(c, &q, &found, err) < 0)
         return -1;
-    return found ? 0 : kept_of_cluster(o, r, step, err);
+    *ret_again = !found && item->state == STATE_RUNNING && q.attempt == item->attempt;
+    return found || *ret_again ? 0 : kept_of_cluster(o, r, step, err);
+}
+
+static int cluster_logs(const struct options *o, const struct where *w, const char *step_name,
+                        struct err *err)
+{
+    _cleanup_cluster_ struct cluster *c = NULL;
+    bool again = true;
+    if (cluster_open(&o->cluster, w->ns, &c, err) < 0)
+        return -1;
+    while (again) {
+        if (look(o, c, w, step_name, &again, err) < 0)
+            return -1;
+        if (again && !o->follow)
+            return err_fail(
+                err, ERR_RETRY, EXITCODE_TEMPFAIL, "no-pods",
+                "the pods of step %s are not there yet: try again, or wait for them with --follow",
+                step_name);
+        if (again)
+            clock_system.sleep_ms(clock_system.ctx, FOLLOW_MS);
+    }
+    return 0;
 }
 
 static int logs(const struct options *o, const char *name, const char *step_name, struct err *err)

@@ -405,6 +405,7 @@ def test_unreachable(y):
 def test_logs(y):
     run = y.object("tr", "get-1")
     expect("a step that is not there", y.run("logs", "get-1", "bild", "-n", NS), 66, "did you mean build?")
+    expect("a step that runs, but whose pods are not there yet", y.run("logs", "get-2", "build", "-n", NS), 75, "not there yet", "--follow")
     expect("a step that never started", y.run("logs", "get-4", "release", "-n", NS), 66, "never started: it is Stopped")
     with tempfile.TemporaryDirectory(prefix="trainyard-cli-s3-") as folder:
         try:

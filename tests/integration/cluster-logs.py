@@ -74,7 +74,7 @@ def test_logs(cluster, file):
         return
     end = time.monotonic() + 60
     while time.monotonic() < end and "Running" not in trainyard(cluster, "get", f"{NS}/talk-1").stdout.split("pair")[0]:
-        time.sleep(0.2)
+        time.sleep(0.05)
     done = trainyard(cluster, "logs", f"{NS}/talk-1", "speak", "-f")
     CASES.equal("logs -f prints each line once, from the user's container, and ends with it", (done.returncode, done.stdout), (0, "".join(f"line {i}\n" for i in range(1, 9))))
     done = trainyard(cluster, "watch", f"{NS}/talk-1", "--plain", "--timeout", "90s")

@@ -29,7 +29,8 @@ cJSON *listing_run(const cJSON *object)
     json_add_string(o, "phase", *phase ? phase : "Pending");
     add_text(o, "step", cluster_text(object, "status", "step"));
     add_text(o, "progress", cluster_text(object, "status", "progress"));
-    add_text(o, "message", cluster_text(object, "status", "message"));
+    const char *message = cluster_text(object, "status", "message");
+    add_text(o, "message", *message ? message : cluster_text(object, "status", "note"));
     json_add_string(o, "created", cluster_text(object, "metadata", "creationTimestamp"));
     add_text(o, "started", cluster_text(object, "status", "started"));
     add_text(o, "finished", cluster_text(object, "status", "finished"));

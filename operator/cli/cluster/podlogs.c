@@ -20,6 +20,7 @@ struct source {
     char *pod, *container, *prefix;
     int64_t worker;
     bool done;
+    char *told; /* why there was nothing yet, as last said; NULL */
     struct podlogs_position position;
 };
 
@@ -34,6 +35,7 @@ static void sources_release(struct sources *s)
         free(s->items[i].pod);
         free(s->items[i].container);
         free(s->items[i].prefix);
+        free(s->items[i].told);
     }
     free(s->items);
 }
@@ -226,6 +228,16 @@ static int print_now(const struct cluster *c, const struct source *s, struct err
     return all == 0 ? explain_empty(c, s, err) : print(&out, err);
 }
 
+/* "waiting to start: ImagePullBackOff": once for each reason. */
+static void tell_once(struct source *s, const char *text)
+{
+    if (text_equal(s->told, text))
+        return;
+    (void)fprintf(stderr, "%s\n", text);
+    free(s->told);
+    s->told = xstrdup(text);
+}
+
 /* What came since the last look. Waiting containers and short failures are looked at again later. */
 static int print_new(const struct cluster *c, struct source *s, struct err *err)
 {
@@ -242,8 +254,10 @@ static int print_new(const struct cluster *c, struct source *s, struct err *err)
     bool ended = podlogs_ended(pod, s->container);
     if (read_log(c, s, "&timestamps=true", &text, &why) < 0) {
         s->done = ended && why.class_ != ERR_RETRY;
-        if (why.class_ != ERR_TERMINAL)
+        if (why.class_ != ERR_TERMINAL) {
+            tell_once(s, why.msg);
             return 0;
+        }
         *err = why;
         return -1;
     }

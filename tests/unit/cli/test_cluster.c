@@ -111,20 +111,22 @@ static void lists_show_what_matters(void **state)
            "p") ",\"status\":{\"lastRun\":{\"name\":\"r-0\",\"phase\":\"Failed\"},\"currentRun\":\"r-1\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\",\"message\":\"spec.steps[0]: no\"}]}}"),
        *r = parse("{" META(
            "r-1") ",\"spec\":{\"pipeline\":\"p\"},\"status\":{\"phase\":\"Running\",\"step\":\"a\",\"progress\":\"0/2\",\"started\":\"2026-01-01T00:00:10Z\"}}"),
-       *fresh = parse("{" META("r-2") ",\"spec\":{\"pipeline\":\"p\"}}");
+       *fresh = parse("{" META(
+           "r-2") ",\"spec\":{\"pipeline\":\"p\"},\"status\":{\"note\":\"waits for its revision\"}}");
     _cleanup_buf_ struct buf out = BUF_INIT(1 << 16);
     json_append(pipelines, listing_of_pipeline(p));
     json_append(runs, listing_run(fresh));
     json_append(runs, listing_run(r));
     listing_text(pipelines, runs, true, 1767225670000, &out); /* 2026-01-01T00:01:10Z */
     assert_string_equal(
-        buf_str(&out), "NAMESPACE  PIPELINE  READY  CURRENT RUN  LAST RUN  LAST PHASE  NEXT SCHEDULED  AGE\n"
-                       "ns         p         False  r-1          r-0       Failed      -               1:10\n"
-                       "p is not ready: spec.steps[0]: no\n"
-                       "\n"
-                       "NAMESPACE  RUN  PIPELINE  PHASE    STEP  PROGRESS  TOOK  AGE   MESSAGE\n"
-                       "ns         r-2  p         Pending  -     -         -     1:10  -\n"
-                       "ns         r-1  p         Running  a     0/2       1:00  1:10  -\n");
+        buf_str(&out),
+        "NAMESPACE  PIPELINE  READY  CURRENT RUN  LAST RUN  LAST PHASE  NEXT SCHEDULED  AGE\n"
+        "ns         p         False  r-1          r-0       Failed      -               1:10\n"
+        "p is not ready: spec.steps[0]: no\n"
+        "\n"
+        "NAMESPACE  RUN  PIPELINE  PHASE    STEP  PROGRESS  TOOK  AGE   MESSAGE\n"
+        "ns         r-2  p         Pending  -     -         -     1:10  waits for its revision\n"
+        "ns         r-1  p         Running  a     0/2       1:00  1:10  -\n");
 }
 
 /* --- logs -------------------------------------------------------------------------------------------------- */
