@@ -346,14 +346,19 @@ def killed_at_random(cluster, y):
 
 
 def two_operators(cluster, y, first):
+    wait(lambda: first.said("leading"))
     second = Operator(cluster, "second")
     wait(lambda: second.said("ready"))
     cases.check("a standby is Ready", second.probe().strip().endswith("200"), second.probe())
     cases.check("and does not lead", "trainyard_leader 0" in second.metrics() and "trainyard_leader 1" in first.metrics())
     # A progress post to the standby is sent on to the leader.
-    redirect = subprocess.run(["curl", "-s", "-o", "/dev/null", "-X", "POST", "-d", "{}", "-w", "%{http_code} %{redirect_url}",
+    expected = f"307 http://127.0.0.1:{first.port('progress_port')}/v1/progress/a/b/c/0/1"
+
+    def redirect():
+        return subprocess.run(["curl", "-s", "-o", "/dev/null", "-X", "POST", "-d", "{}", "-w", "%{http_code} %{redirect_url}",
                                f"http://127.0.0.1:{second.port('progress_port')}/v1/progress/a/b/c/0/1"], capture_output=True, text=True).stdout
-    cases.equal("it sends progress posts to the leader", redirect, f"307 http://127.0.0.1:{first.port('progress_port')}/v1/progress/a/b/c/0/1")
+    wait(lambda: redirect() == expected)  # once it has seen who leads
+    cases.equal("it sends progress posts to the leader", redirect(), expected)
     y.apply(pipeline("pair"))
     cases.equal("two operators, one run", wait(lambda: y.names("pair")) and y.quiet("pair"), ["pair-1"])
     asked = time.monotonic()
