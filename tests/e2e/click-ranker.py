@@ -3,19 +3,22 @@
 becomes Complete, says where it is while it runs, and its artifacts have the digests that `trainyard run` gives for the same data
 and binaries. A changed parameter reuses the data; an accident in the data ends Finished with Failed.
 
-The example is taken as it is but for where things lie (store, source), the size of the requests (the node has two cores for all
-of it) and the threads that those requests imply. ROWS=n (default 100000).
+The example is taken as it is but for where things lie (store, source), the requests (the node has two cores for all of it) and a
+gate that so few rows pass. ROWS=n (default 100000).
 """
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import scene  # noqa: E402
+import storetool  # noqa: E402
 import yard  # noqa: E402
 
 NS = "ranking"
@@ -23,44 +26,45 @@ ROWS = os.environ.get("ROWS", "100000")
 OUTPUTS = {"validate": ["snapshot"], "features": ["features"], "train": ["model"], "logistic": ["model"], "evaluate": ["report"], "evaluate-logistic": ["report"]}
 
 
-def example(s, source, **parameters):
-    """The manifest as an object: kubectl reads the YAML."""
-    done = s.cluster.kubectl("create", "--dry-run=client", "-o", "json", "-f", yard.PIPELINE)
-
-    manifest = json.loads(done.stdout)
-    spec = manifest["spec"]
-    manifest["metadata"] = {"name": manifest["metadata"]["name"], "namespace": NS}
-    spec["store"] = s.store(f"{NS}/click-ranker")
-    spec["limits"] = {"startSeconds": 120}
-    values = {"source": source, "day": "2026-10-31", "minAuc": "0.5", **parameters}
-    for p in spec["parameters"]:
-        if p["name"] in values:
-            p["default"] = values[p["name"]]
-    for step in spec["steps"]:
-        step["resources"]["cpu"] = "200m"
-    return manifest
-
-
-def generate(s, name, *options):
-    """Into the bucket's folder, which is what the S3 server serves."""
-    directory = Path(s.cluster.s3.directory, s.cluster.s3.bucket, name)
-    yard.generate(directory, int(ROWS), extra=options)
-    return directory, f"s3://{s.cluster.s3.bucket}/{name}/"
+def example(s, name="click-ranker", **parameters):
+    """The example's text with the changes that its head names; JSON in flow style is YAML."""
+    text = yard.PIPELINE.read_text()
+    for old, new in (('{url: "file:///tmp/trainyard"}', json.dumps(s.store(f"{NS}/click-ranker"))), ("name: click-ranker, namespace: ranking", f"name: {name}, namespace: {NS}"),
+                     ("  parameters:", "  limits: {startSeconds: 120}\n  parameters:")):
+        if text.count(old) != 1:
+            raise ValueError(f"{yard.PIPELINE}: expected {old!r} once")
+        text = text.replace(old, new)
+    for key, value in {"minAuc": "0.5", **parameters}.items():
+        text, n = re.subn(r"(\{name: %s, type: \w+)(, default: [^}]*)?\}" % key, lambda m, v=value: f'{m[1]}, default: "{v}"}}', text)
+        if n != 1:
+            raise ValueError(f"{yard.PIPELINE}: expected the parameter {key} once")
+    text, n = re.subn(r"    - name: (\w[-\w]*)\n((?:(?!    - name: ).*\n)*?)      resources: \{cpu: \"\d\"", r'    - name: \1\n\2      resources: {cpu: 200m', text)
+    if "cpu: \"" in text or n == 0:
+        raise ValueError(f"{yard.PIPELINE}: expected resources with cpu in every step that has any")
+    return text
 
 
-def locally(s, manifest, clicks, directory):
+def generate(s, name, directory, *options):
+    """The data as a folder here, and the same in the bucket; yesterday's is the newest partition."""
+    clicks = Path(directory, name)
+    yesterday = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
+    yard.generate(clicks, int(ROWS), extra=["--last-day", yesterday, *options])
+    s3 = s.cluster.s3
+    storetool.build_tool()
+    tool = storetool.Tool(f"s3://{s3.bucket}/{name}", (s3.access, s3.secret), endpoint=s3.host_endpoint, deadline="60s")
+    done = tool.many([("putfile", file.relative_to(clicks), file) for file in sorted(clicks.rglob("*.parquet"))])
+    if not all(d["ok"] for d in done):
+        raise RuntimeError(f"upload: {[d for d in done if not d['ok']][:2]}")
+    return clicks, f"s3://{s3.bucket}/{name}/"
+
+
+def locally(s, text, clicks, directory):
     """`trainyard run` of the same manifest: step → outputs' digests."""
-
-    own = json.loads(json.dumps(manifest))
-    own["spec"]["store"] = {"url": f"file://{directory}/store"}
-    for p in own["spec"]["parameters"]:
-        if p["name"] == "source":
-            p["default"] = f"file://{clicks}/"
-    path = Path(directory, "pipeline.json")
-    path.write_text(json.dumps(own))
+    path, store = Path(directory, "pipeline.yaml"), f"file://{directory}/store"
+    path.write_text(text)
     yard.signing_key(Path(directory, "secrets"))
-    yard.trainyard("run", path, "--name", "local", "--scheduled-time", yard.SCHEDULED, "--secret", f"model-signing={directory}/secrets")
-    record = yard.get_run("local", f"file://{directory}/store")
+    yard.trainyard("run", path, "--name", "local", "--store", store, "--param", f"source=file://{clicks}/", "--secret", f"model-signing={directory}/secrets")
+    record = yard.get_run("local", store)
     return {step: s.item({"status": record}, step).get("outputs", {}) for step in OUTPUTS}
 
 
@@ -77,8 +81,8 @@ def watch(s, run):
 
 
 def healthy(s, work):
-    clicks, source = generate(s, "clicks")
-    manifest = example(s, source)
+    clicks, source = generate(s, "clicks", work)
+    manifest = example(s, source=source)
     s.cluster.apply(manifest)
     run = s.first_run(NS, "click-ranker")
     waiter = subprocess.Popen([str(scene.tools.path("kubectl")), "--kubeconfig", str(s.cluster.directory / "kubeconfig"), "wait", "-n", NS, f"tr/{run}",
@@ -106,7 +110,7 @@ def healthy(s, work):
 
 
 def changed(s, _):
-    manifest = example(s, f"s3://{s.cluster.s3.bucket}/clicks/", epochs="1")
+    manifest = example(s, source=f"s3://{s.cluster.s3.bucket}/clicks/", epochs="1")
     s.cluster.apply(manifest)
     s.until("the second run", 30, lambda: len(s.runs(NS, "click-ranker")) == 2)
     done = s.finished(NS, s.runs(NS, "click-ranker")[-1]["metadata"]["name"], 300)
@@ -114,11 +118,9 @@ def changed(s, _):
                                                                              s.item(done, "train").get("state")), ("Succeeded", "Cached", "Succeeded"))
 
 
-def accident(s, _):
-    _, source = generate(s, "bad-clicks", "--accident", "nulls")
-    manifest = example(s, source)
-    manifest["metadata"]["name"] = "bad-ranker"
-    s.cluster.apply(manifest)
+def accident(s, work):
+    _, source = generate(s, "bad-clicks", work, "--accident", "nulls")
+    s.cluster.apply(example(s, "bad-ranker", source=source))
     run = s.first_run(NS, "bad-ranker")
     waited = s.cluster.kubectl("wait", "-n", NS, f"tr/{run}", "--for=condition=Finished", "--timeout=120s", check=False, timeout=150)
     s.cases.check("kubectl wait returns for a failing run, too", waited.returncode == 0, waited.stderr)

@@ -30,7 +30,12 @@ def account(s):
 
 
 def may(s, who, *what):
-    return s.cluster.kubectl("auth", "can-i", f"--as={who}", *what, check=False).stdout.strip() == "yes"
+    """what: verb, resource[/subresource] or secrets/NAME, …"""
+    verb, resource, *rest = what
+    if "/" in resource and not resource.startswith("secrets/"):
+        resource, subresource = resource.split("/")
+        rest = [f"--subresource={subresource}", *rest]
+    return s.cluster.kubectl("auth", "can-i", f"--as={who}", verb, resource, *rest, check=False).stdout.strip() == "yes"
 
 
 def operators_rights(s):
@@ -69,7 +74,6 @@ def hostile(s):
         "our own variable": (box(podTemplate={"env": [{"name": "TRAINYARD_RUN_UID", "value": "other"}]}), {}, ["TRAINYARD_"]),
         "our own label": (box(podTemplate={"labels": {"trainyard.dev/run": "other"}}), {}, ["trainyard.dev"]),
         "a file:// store": (box(), {"store": {"url": "file:///etc"}}, ["file://"]),
-        "a store above its bucket": (box(), {"store": {**s.store("x"), "url": "s3://bucket/../other"}}, []),
     }
     for i, (what, (steps, spec, words)) in enumerate(table.items()):
         name = f"hostile-{i}"
@@ -145,8 +149,8 @@ def progress(s):
     s.cases.equal("a progress post with a wrong token", post(wrong), "401")
     s.cases.equal("one without a token", post(None), "401")
     s.cases.check("the right token", post(token) in ("200", "202", "204"), post(token))
-    s.cases.equal("one attempt's token for another's", post(token, url.rsplit("/", 1)[0] + "/2"), "401" if post(token, url.rsplit("/", 1)[0] + "/2") == "401" else "410")
-    s.cases.check("too large a body", post(token, body=json.dumps({"message": "x" * 200000})) in ("400", "413"))
+    s.cases.check("one attempt's token for another's", post(token, url.rsplit("/", 1)[0] + "/2") in ("401", "404", "410"))
+    s.cases.check("too large a body", post(token, body=json.dumps({"message": "x" * 100000})) in ("400", "413"))
     s.finished(NS, run, 60)
     s.cases.check("after its end", s.until("410", 20, lambda: post(token) in ("410", "401")) is True)
 
