@@ -17,6 +17,14 @@ INTEGRATION := $(sort $(wildcard tests/integration/*.sh tests/integration/*.py))
 test-integration: all ## the integration tests (real S3 server, real processes)
 	@tests/harness/run-scripts.sh $(INTEGRATION)
 
+# Needs root, runc, cgroups and buildah; where one is missing it says so and counts as skipped.
+.PHONY: e2e
+e2e: all ## end-to-end tests on a real node: kubectl, Helm, images, S3 over TLS (SCENARIOS="container failures" for some)
+	@tests/tools/deps.sh test cluster images
+	@$(MAKE) --no-print-directory images
+	@! images/able.sh >/dev/null || $(MAKE) --no-print-directory test-image
+	@$(PYTHON) tests/e2e/run.py $(SCENARIOS) || [ $$? = 77 ]
+
 accidents: all ## every accident of production through the pipeline
 	@$(PYTHON) tests/demo/accidents.py
 
@@ -40,6 +48,7 @@ test: ## everything that passes without a GPU; installs what is missing
 	@tests/harness/sum.sh \
 	    "unit tests: $(MAKE) --no-print-directory test-unit" \
 	    "integration tests: $(MAKE) --no-print-directory test-integration" \
+	    "end-to-end tests: $(MAKE) --no-print-directory e2e" \
 	    "accidents: $(MAKE) --no-print-directory accidents" \
 	    "digests: $(MAKE) --no-print-directory digests" \
 	    "chaos: $(MAKE) --no-print-directory chaos KILLS=10"
