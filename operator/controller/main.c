@@ -3,9 +3,11 @@
 
 #include "common/base/alloc.h"
 #include "common/base/fs.h"
+#include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
 #include "common/http/http.h"
+#include "operator/controller/metrics.h"
 #include "operator/controller/operator.h"
 
 static int load_config(const struct options *o, struct kube_config **ret, struct err *err)
@@ -61,10 +63,20 @@ static int run(const struct options *o, struct err *err)
     return r;
 }
 
+/* For `make docs`. */
+static int print_metrics_page(void)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(LIMIT_HTTP_BODY_BYTES);
+    metrics_document(&out);
+    return fputs(buf_str(&out), stdout) < 0 || fflush(stdout) != 0 ? EXITCODE_IO : EXITCODE_OK;
+}
+
 int main(int argc, char **argv)
 {
     struct options o;
     struct err err = ERR_INIT;
+    if (argc == 2 && text_equal(argv[1], "--metrics-markdown"))
+        return print_metrics_page();
     int r = options_parse(argc - 1, argv + 1, &o, &err);
     if (r == 0)
         r = run(&o, &err);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
@@ -11,7 +12,7 @@
 #include "common/base/limits.h"
 #include "common/base/map.h"
 
-enum { LABELS = 3, PAGE = 4096 };
+enum { LABELS = 3, STATM_MAX = 4096 };
 enum kind { GAUGE, COUNTER, HISTOGRAM };
 
 static const double bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
@@ -130,12 +131,12 @@ static struct series *find(struct metrics *m, enum metric id, const char *const 
     const char *values[LABELS] = {"", "", ""};
     for (size_t i = 0; i < n; i++)
         values[i] = labels && labels[i] ? labels[i] : "";
-    for (;;) {
+    for (bool other = false;; other = true) {
         _cleanup_free_ char *key = xasprintf("%s\n%s\n%s", values[0], values[1], values[2]);
         struct series *s = map_get(m->series[id], key);
         if (s)
             return s;
-        if (map_size(m->series[id]) >= LIMIT_METRIC_SERIES && strcmp(values[0], "other") != 0) {
+        if (!other && map_size(m->series[id]) >= LIMIT_METRIC_SERIES) {
             for (size_t i = 0; i < n; i++)
                 values[i] = "other";
             continue;
@@ -247,17 +248,18 @@ static void print_process(struct buf *out)
         print_value(out, (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                              (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
     }
-    if (fs_read_file("/proc/self/statm", PAGE, &text, &len, &ignored) == 0 &&
+    if (fs_read_file("/proc/self/statm", STATM_MAX, &text, &len, &ignored) == 0 &&
         sscanf(text, "%lu %lu", &total, &resident) == 2) {
         (void)buf_adds(out, "# HELP process_resident_memory_bytes Resident memory.\n"
                             "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes");
-        print_value(out, (double)resident * PAGE);
+        print_value(out, (double)resident * (double)sysconf(_SC_PAGESIZE));
     }
 }
 
+static const char *const kinds[] = {"gauge", "counter", "histogram"};
+
 void metrics_print(const struct metrics *m, struct buf *out)
 {
-    static const char *const kinds[] = {"gauge", "counter", "histogram"};
     for (size_t id = 0; id < METRIC_N; id++) {
         const char *key;
         void *value;
@@ -276,4 +278,28 @@ void metrics_print(const struct metrics *m, struct buf *out)
         }
     }
     print_process(out);
+}
+
+/* --- documentation ------------------------------------------------------------------------------------------ */
+
+void metrics_document(struct buf *out)
+{
+    (void)buf_adds(out, "| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for (size_t id = 0; id < METRIC_N; id++) {
+        (void)buf_addf(out, "| `%s` | %s |", table[id].name, kinds[table[id].kind]);
+        for (size_t i = 0; i < n_labels((enum metric)id); i++)
+            (void)buf_addf(out, "%s `%s`", i ? "," : "", table[id].labels[i]);
+        (void)buf_addf(out, " | %s |\n", table[id].help);
+    }
+    (void)buf_adds(out, "\nBuckets of the histograms, in seconds:");
+    for (size_t i = 0; i < ARRAY_SIZE(bounds); i++) {
+        char text[32];
+        json_format_double(bounds[i], text);
+        (void)buf_addf(out, "%s %s", i ? "," : "", text);
+    }
+    (void)buf_addf(
+        out,
+        ".\n\nA metric has at most %d combinations of labels; what comes beyond is counted under the "
+        "value `other` of each.\n",
+        LIMIT_METRIC_SERIES);
 }

@@ -1,4 +1,4 @@
-/* The operator's metrics in Prometheus' text format. Names are documented in docs/reference/metrics.md, generated from the table in metrics.c; label values are
+/* The operator's metrics in Prometheus' text format. Names are documented in docs/reference/operator-metrics.md, generated from the table in metrics.c; label values are
  * bounded in number: beyond LIMIT_METRIC_SERIES they fall together in "other". */
 #pragma once
 
@@ -37,3 +37,5 @@ void metrics_observe(struct metrics *m, enum metric id, const char *const labels
 /* Forgets the series of a gauge whose labels begin with these (a pipeline that is gone). */
 void metrics_forget(struct metrics *m, enum metric id, const char *const labels[3]);
 void metrics_print(const struct metrics *m, struct buf *out);
+/* The table as Markdown. */
+void metrics_document(struct buf *out);

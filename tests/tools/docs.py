@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The parts of the documentation that are made from the programs, the schema and the headers.
 
-Without --check: writes docs/reference/{cli,manifest,limits,operator}.md and build/man/*.1. With --check: writes nothing into the
+Without --check: writes docs/reference/{cli,manifest,limits,operator,operator-metrics}.md and build/man/*.1. With --check: writes nothing into the
 tree; fails when a page differs from what would be written, when docs/reference/metrics.md and the code name different
 values, when a man page does not render, or when a relative link of a page leads nowhere.
 
@@ -67,6 +67,29 @@ def operator_page():
     text = output(BIN / "trainyard-operator", "--help-markdown").strip()
     head = ["# The operator's options", "", "Made from the program by `make docs`; do not edit. The chart sets what it needs from its values; `extraArgs` takes the rest.", ""]
     return "\n".join(head) + demoted(text, 1) + "\n"
+
+
+# --- operator-metrics.md --------------------------------------------------------------------------------
+
+
+def operator_metrics_page():
+    """The charts' dashboards and rules may name no other."""
+    table = output(BIN / "trainyard-operator", "--metrics-markdown")
+    head = ["# The operator's metrics", "", "Made from the program by `make docs`; do not edit. They are served at `/metrics` of the operator's port `metrics`, in Prometheus' text format,",
+            "beside `process_cpu_seconds_total` and `process_resident_memory_bytes`. What a training reports of itself is in [values and progress](metrics.md).", ""]
+    return "\n".join(head) + "\n" + table
+
+
+def check_charts():
+    """Each metric that a rule or dashboard of the chart asks for is one of the operator's."""
+    known = set(re.findall(r"^\| `(\w+)` \|", operator_metrics_page(), re.M))
+    problems = []
+    for path in sorted((ROOT / "charts").rglob("*")):
+        if path.suffix in (".yaml", ".json", ".tpl"):
+            names = set(re.findall(r"\btrainyard_[a-z_]*[a-z]\b", path.read_text()))
+            problems += [f"{path.relative_to(ROOT)}: the operator has no metric {n}" for n in sorted(names)
+                         if re.sub(r"_(bucket|sum|count)$", "", n) not in known]
+    return problems
 
 
 # --- limits.md ----------------------------------------------------------------------------------------
@@ -177,7 +200,7 @@ def check_man(folder):
 
 
 def main(check):
-    pages = {"cli.md": cli_page(), "manifest.md": output(BIN / "trainyard", "docs", "manifest"), "limits.md": limits_page(), "operator.md": operator_page()}
+    pages = {"cli.md": cli_page(), "manifest.md": output(BIN / "trainyard", "docs", "manifest"), "operator-metrics.md": operator_metrics_page(), "limits.md": limits_page(), "operator.md": operator_page()}
     if not check:
         REFERENCE.mkdir(parents=True, exist_ok=True)
         for name, text in pages.items():
@@ -193,7 +216,7 @@ def main(check):
     with tempfile.TemporaryDirectory() as folder:
         write_man(Path(folder))
         problems += check_man(Path(folder))
-    problems += check_metrics() + check_links()
+    problems += check_metrics() + check_charts() + check_links()
     print("\n".join(problems) if problems else "docs: pages are fresh, names agree, links lead somewhere")
     return 1 if problems else 0
 

@@ -65,6 +65,16 @@ static void series_are_bounded_and_forgotten(void **state)
     assert_contains(text,
                     "trainyard_validation_failures_total{namespace=\"other\",pipeline=\"other\"} 100\n");
     free(text);
+    /* Also where somebody's namespace has the name of what is beyond. */
+    for (int i = 0; i < LIMIT_METRIC_SERIES + 100; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "p%d", i);
+        metrics_set(m, METRIC_DATA_AGE, (const char *[3]){"other", name}, i);
+    }
+    text = text_of(m);
+    assert_contains(text, "trainyard_data_age_seconds{namespace=\"other\",pipeline=\"p7\"} 7\n");
+    assert_contains(text, "trainyard_data_age_seconds{namespace=\"other\",pipeline=\"other\"} 2099\n");
+    free(text);
     metrics_set(m, METRIC_CHECKPOINT_AGE, (const char *[3]){"team", "p", "a"}, 1);
     metrics_set(m, METRIC_CHECKPOINT_AGE, (const char *[3]){"team", "p", "b"}, 1);
     metrics_set(m, METRIC_CHECKPOINT_AGE, (const char *[3]){"team", "q", "a"}, 1);
