@@ -29,6 +29,7 @@ struct state {
 
 /* One look, from queue to queue_done(). */
 struct pass {
+    int64_t began_ms; /* monotonic */
     struct state *s;
     struct kube_call *call;
     const struct seen_run *

@@ -157,6 +157,8 @@ void pipeline_end(struct pass *p, bool retry)
     struct state *s = p->s;
     struct queue *queue = s->c->pipeline_queue;
     _cleanup_free_ char *key = xstrdup(s->key);
+    metrics_observe(s->c->metrics, METRIC_RECONCILE, (const char *[3]){"pipeline"},
+                    (double)(loop_now_ms() - p->began_ms) / 1000);
     int64_t wake = p->wake_ms, now = s->c->clock->wall_ms(s->c->clock->ctx);
     s->pass = pass_free(p);
     if (retry) {
@@ -456,6 +458,7 @@ static void look(struct state *s)
         BUG("a cached pipeline is no JSON: %s", err.msg);
     s->pass = xcalloc(1, sizeof *s->pass);
     s->pass->s = s;
+    s->pass->began_ms = loop_now_ms();
     (void)pipeline_view_update(&s->view, object);
     decide_and_act(s->pass, object);
 }
