@@ -6,7 +6,7 @@ SEED ?= 1
 ROWS ?= 1000000
 export BUILD
 
-.PHONY: demo test accidents chaos digests test-integration bench-data bench-train bench-store
+.PHONY: demo test accidents chaos digests test-integration bench-data bench-train bench-store bench-operator
 demo: ## the main job on this machine: installs what is missing, builds, runs (ROWS=n, S3=1 for an S3 store)
 	@tests/tools/deps.sh build $(if $(S3),test)
 	@echo "demo: building"
@@ -73,6 +73,10 @@ bench-train: all ## training beside PyTorch CPU DDP
 bench-store: all ## artifact transfer beside boto3's transfer manager
 	@tests/tools/deps.sh test bench
 	@$(TRAINYARD_CACHE)/bench-venv-1/bin/python tests/bench/store/bench.py
+
+bench-operator: all ## the operator beside a minimal one on controller-runtime, on kwok's nodes (needs Go)
+	@tests/tools/deps.sh test
+	@$(PYTHON) tests/bench/operator/bench.py $(if $(RUNS),--runs $(RUNS))
 
 # Instrumented builds of our code; libraries are not ours to instrument, so what happens inside them is suppressed by name.
 # Under the thread sanitizer only what has threads of ours runs: DuckDB's own threads look like races to it, and it delays

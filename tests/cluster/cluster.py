@@ -22,6 +22,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from . import kwok
 from . import record as records
 from . import tools
 from .api import Api
@@ -53,14 +54,15 @@ def free_ports(count):
 class Cluster:
     """node: the whole node, not the control plane alone. scheduler: without a node, a scheduler too. s3: an S3 server
     (cluster.s3), plain and over TLS. gpus: that many nvidia.com/gpu on the node. kwok_nodes: fake nodes (scheduler included).
+    kwok_result: the termination message that pods on fake nodes leave.
     fast_jobs: a controller-manager with the limits lifted that cap a default one near three Jobs a second.
     node_grace: seconds without a sign of life until the node counts as not ready (Kubernetes' own default is 50).
-    audit: who wrote which TrainingPipeline, TrainingRun, Job or Lease, with the objects of the first two, is in logs/audit.log.
-    detached: outlives the script; take it down with Cluster.attach(name).down()."""
+    audit: who wrote which TrainingPipeline, TrainingRun, Job or Lease, with the objects of the first two, is in logs/audit.log;
+    or the rules of an audit policy. detached: outlives the script; take it down with Cluster.attach(name).down()."""
 
-    def __init__(self, name=None, directory=None, node=False, scheduler=False, s3=None, gpus=0, kwok_nodes=0, fast_jobs=False, node_grace=None,
-                 audit=False, detached=False):
-        self.node_grace, self.audit = node_grace, audit
+    def __init__(self, name=None, directory=None, node=False, scheduler=False, s3=None, gpus=0, kwok_nodes=0, kwok_result="", fast_jobs=False,
+                 node_grace=None, audit=False, detached=False):
+        self.node_grace, self.audit, self.kwok_result = node_grace, audit, kwok_result
         self.name = name or f"t{os.getpid()}-{secrets.token_hex(2)}"
         self.node, self.gpus, self.kwok_nodes, self.fast_jobs = node, gpus, kwok_nodes, fast_jobs
         self.with_scheduler = node or scheduler or kwok_nodes > 0
@@ -247,9 +249,10 @@ class Cluster:
         if not self.audit:
             return []
         writes = ["create", "update", "patch", "delete", "deletecollection"]
-        rules = [{"level": "RequestResponse", "verbs": writes, "resources": [{"group": "trainyard.dev"}]},
-                 {"level": "Request", "verbs": writes, "resources": [{"group": "batch", "resources": ["jobs"]}]},
-                 {"level": "Metadata", "verbs": writes, "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}]}, {"level": "None"}]
+        rules = self.audit if isinstance(self.audit, list) else [
+            {"level": "RequestResponse", "verbs": writes, "resources": [{"group": "trainyard.dev"}]},
+            {"level": "Request", "verbs": writes, "resources": [{"group": "batch", "resources": ["jobs"]}]},
+            {"level": "Metadata", "verbs": writes, "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}]}, {"level": "None"}]
         path = self.directory / "audit-policy.json"
         path.write_text(json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}))
         return [f"--audit-policy-file={path}", f"--audit-log-path={self.logs / 'audit.log'}"]
@@ -468,9 +471,12 @@ class Cluster:
                     "annotations": {"kwok.x-k8s.io/node": "fake", "node.alpha.kubernetes.io/ttl": "0"}},
                 "spec": {"taints": taints}, "status": {"capacity": sizes, "allocatable": sizes}})
         if "kwok" not in self.components:
+            stages = self.directory / "kwok.yaml"
+            stages.write_text(kwok.stages(self.kwok_result))
             self.component("kwok", [tools.path("kwok"), "--kubeconfig", self.inside_kubeconfig, "--manage-all-nodes=false",
                                     "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--node-ip", self.address,
-                                    "--node-port", "0", "--cidr=10.203.0.0/16"])
+                                    "--node-port", "0", "--cidr=10.203.0.0/16",
+                                    "--config", stages])
         wait_until(lambda: sum(ready(n) for n in self.api.get("/api/v1/nodes?labelSelector=type%3Dkwok")["items"]) >= count, 60, "kwok's nodes being ready")
 
 
