@@ -52,7 +52,7 @@ struct act {
 /* Everything that the plan and the Jobs seen ask for, built while the pipeline is at hand. */
 void acts_of_plan(struct pass *pass, const struct pipeline *p, const struct run_spec *run,
                   const struct plan *plan, const struct seen_job *const *jobs, size_t n_jobs);
-/* TTLs of the Jobs of a run that is over. */
+/* The Jobs of a run that has been over for --job-ttl go, with their Services. */
 void acts_of_finished(struct pass *pass, const struct seen_job *const *jobs, size_t n_jobs);
 /* What keeps a Job from being created, for the status; NULL: nothing. */
 void run_state_block(struct run_state *s, const char *why);

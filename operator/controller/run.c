@@ -166,8 +166,12 @@ static void on_status(void *ctx, cJSON **object, struct err *failure)
     pass->state->written = xstrdup(meta.resource_version);
     pass->state->blocked_changed = false;
     kube_meta_release(&meta);
+    bool acts = pass->n_acts > 0;
+    if (acts)
+        acts_start(pass); /* first: the next step waits for it, nobody for the Events */
     publish(pass);
-    acts_start(pass);
+    if (!acts)
+        pass_finish(pass);
 }
 
 /* Takes status. */
@@ -403,20 +407,23 @@ static bool waits_for_own_write(const struct run_state *s, const struct seen_run
     return s->written && !kube_version_at_least(run->meta.resource_version, s->written);
 }
 
-/* Nothing is left to decide; its Jobs may go. */
+/* Nothing is left to decide. Its Jobs stay for a while, for their pods' logs, and then go in one request: a time to live in each Job would be a
+ * write for every step. */
 static void settle(struct runs *r, struct run_state *s, const struct seen_run *run)
 {
+    struct controller *c = r->c;
     struct pass *pass = pass_new(r, s, run);
     size_t n;
     _cleanup_free_ const struct seen_job **jobs = run_jobs(r, s->uid, &n);
-    acts_of_finished(pass, jobs, n);
-    if (pass->n_acts) {
-        acts_start(pass);
-        return;
-    }
     _cleanup_free_ char *key = xstrdup(s->key);
-    pass_finish(pass);
-    run_state_forget(r, key);
+    int64_t left = run->finished_ms + c->options->ttl_seconds * 1000 - c->clock->wall_ms(c->clock->ctx);
+    if (n > 0 && left <= 0)
+        acts_of_finished(pass, jobs, n);
+    else if (n > 0)
+        pass->again_ms = left;
+    acts_start(pass);
+    if (n == 0)
+        run_state_forget(r, key);
 }
 
 void run_process(void *controller, const char *key)

@@ -1,9 +1,9 @@
 /* A TrainingRun's reconciler: observe → plan() → status → actions.
  *
  * One pass, each step only when the one before is durable: read the caches; plan; write the status if it changed (PUT with resourceVersion;
- * 409 → again from the top); then, on the API server's word that it is written, publish Events, hand the cache its entries, delete the Jobs of attempts
- * that are to end, create Services and Jobs (AlreadyExists → adopted if it is ours, else waited for), give Jobs whose end the status
- * records their time to live. The next pass waits until the cache has seen the write. Killed anywhere, the next look does what is missing. */
+ * 409 → again from the top); then, on the API server's word that it is written, delete the Jobs of attempts that are to end,
+ * create Services and Jobs (AlreadyExists → adopted if it is ours, else waited for), publish Events, hand the cache its entries. The next pass
+ * waits until the cache has seen the write. The Jobs of a run that is over go after --job-ttl. Killed anywhere, the next look does what is missing. */
 #pragma once
 
 #include "operator/controller/controller.h"

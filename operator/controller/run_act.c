@@ -118,16 +118,15 @@ static bool recorded(const struct run_status *status, const struct pipeline *p, 
     return i->attempt > job->attempt || (i->attempt == job->attempt && i->state != STATE_RUNNING);
 }
 
-static void add_expire(struct pass *pass, const struct seen_job *job)
+/* Posts of an attempt whose end is recorded are answered 410 from now on. */
+static void end_progress(struct pass *pass, const struct seen_job *job)
 {
     struct controller *c = pass->runs->c;
-    if (job->has_ttl || job->meta.deleting || done_lately(pass->state, ACT_EXPIRE, job->meta.name))
+    _cleanup_free_ char *key = done_key(ACT_EXPIRE, job->meta.name);
+    if (!c->progress || !job->step || map_has(pass->state->done, key))
         return;
-    if (c->progress && job->step)
-        progress_ended(c->progress, pass->uid, job->step, job->item, job->attempt);
-    (void)add_act(pass, ACT_EXPIRE, job->meta.name);
-    if (job->workers > 1)
-        (void)add_act(pass, ACT_DELETE_SERVICE, job->meta.name);
+    progress_ended(c->progress, pass->uid, job->step, job->item, job->attempt);
+    note_done(pass->state, ACT_EXPIRE, job->meta.name);
 }
 
 void acts_of_plan(struct pass *pass, const struct pipeline *p, const struct run_spec *run,
@@ -151,14 +150,19 @@ void acts_of_plan(struct pass *pass, const struct pipeline *p, const struct run_
     }
     for (size_t i = 0; i < n_jobs; i++) {
         if (recorded(&plan->status, p, jobs[i]))
-            add_expire(pass, jobs[i]);
+            end_progress(pass, jobs[i]);
     }
 }
 
 void acts_of_finished(struct pass *pass, const struct seen_job *const *jobs, size_t n_jobs)
 {
-    for (size_t i = 0; i < n_jobs; i++)
-        add_expire(pass, jobs[i]);
+    if (done_lately(pass->state, ACT_EXPIRE, pass->name))
+        return;
+    (void)add_act(pass, ACT_EXPIRE, pass->name);
+    for (size_t i = 0; i < n_jobs; i++) {
+        if (jobs[i]->workers > 1)
+            (void)add_act(pass, ACT_DELETE_SERVICE, jobs[i]->meta.name);
+    }
 }
 
 /* --- doing it -------------------------------------------------------------------------------------------------------- */
@@ -316,6 +320,7 @@ static void start(struct act *a)
     struct pass *pass = a->pass;
     struct controller *c = pass->runs->c;
     _cleanup_json_ cJSON *body = NULL;
+    _cleanup_free_ char *query = NULL;
     struct kube_request request = {.ns = pass->ns, .name = a->name, .resource = &KUBE_JOBS};
     switch (a->kind) {
     case ACT_CREATE:
@@ -333,12 +338,13 @@ static void start(struct act *a)
         request.verb = KUBE_DELETE;
         body = delete_options(a->uid);
         break;
-    case ACT_EXPIRE:
-        request.verb = KUBE_MERGE;
+    case ACT_EXPIRE: /* all Jobs of the run in one request */
+        request.verb = KUBE_DELETE;
+        request.name = NULL;
+        query = xasprintf("labelSelector=" LABEL_RUN_UID "%%3D%s", pass->uid);
+        request.query = query;
         body = json_object();
-        json_add(body, "spec", json_object());
-        json_add_int(cJSON_GetObjectItemCaseSensitive(body, "spec"), "ttlSecondsAfterFinished",
-                     c->options->ttl_seconds);
+        json_add_string(body, "propagationPolicy", "Background");
         break;
     case ACT_DELETE_SERVICE:
         request.verb = KUBE_DELETE;

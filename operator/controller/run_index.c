@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
+#include "common/base/text.h"
 #include "operator/controller/run-internal.h"
 
 enum { MANY = 1 << 22 };
@@ -152,6 +153,23 @@ void run_changed(void *controller, const void *old, const void *now)
         queue_add(c->run_queue, key);
 }
 
+/* Most events of a Job are counters that nobody asks for. */
+static bool same_job(const struct seen_job *a, const struct seen_job *b)
+{
+    return a && b && a->meta.deleting == b->meta.deleting && a->suspended == b->suspended &&
+           text_equal(a->condition, b->condition) && a->failed_rule == b->failed_rule;
+}
+
+static bool same_pod(const struct seen_pod *a, const struct seen_pod *b)
+{
+    const struct observed_pod *x = &a->view, *y = &b->view;
+    return a->meta.deleting == b->meta.deleting && a->kill_ms == b->kill_ms && x->phase == y->phase &&
+           x->exit_code == y->exit_code && x->started_ms == y->started_ms &&
+           x->finished_ms == y->finished_ms && text_equal(x->reason, y->reason) &&
+           text_equal(x->detail, y->detail) && text_equal(x->disruption, y->disruption) &&
+           text_equal(x->message, y->message);
+}
+
 void run_job_changed(void *controller, const void *old, const void *now)
 {
     struct controller *c = controller;
@@ -163,7 +181,8 @@ void run_job_changed(void *controller, const void *old, const void *now)
         set_add(c->runs_known->jobs_of_run, job->run_uid, key);
     else
         set_remove(c->runs_known->jobs_of_run, job->run_uid, key);
-    queue_add(c->run_queue, run_key);
+    if (!same_job(old, now))
+        queue_add(c->run_queue, run_key);
 }
 
 void run_pod_changed(void *controller, const void *old, const void *now)
@@ -181,7 +200,8 @@ void run_pod_changed(void *controller, const void *old, const void *now)
     struct run_state *s = run_key ? map_get(c->runs_known->states, run_key) : NULL;
     if (s && after && after->view.phase == POD_SUCCEEDED && (!before || before->view.phase != POD_SUCCEEDED))
         s->success_seen_ms = loop_now_ms();
-    run_wake_uid(c, pod->run_uid);
+    if (!before || !after || !same_pod(before, after))
+        run_wake_uid(c, pod->run_uid);
 }
 
 void run_wake_uid(void *controller, const char *run_uid)

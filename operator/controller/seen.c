@@ -174,7 +174,6 @@ void *seen_job_trim(void *ctx, const cJSON *object)
     j->attempt = (int)label_number(object, LABEL_ATTEMPT, 0);
     j->workers = number_of(spec, "parallelism", 1);
     j->suspended = cJSON_IsTrue(get(spec, "suspend"));
-    j->has_ttl = cJSON_IsNumber(get(spec, "ttlSecondsAfterFinished"));
     j->active = number_of(status, "active", 0) + number_of(status, "terminating", 0);
     take_condition(j, get(status, "conditions"));
     j->failed_rule = rule_in(j->message);

@@ -43,7 +43,6 @@ struct seen_job {
     int restart, attempt;
     int64_t workers; /* parallelism */
     bool suspended;
-    bool has_ttl;         /* ttlSecondsAfterFinished is set */
     int64_t active;       /* pods that count as active or terminating */
     char *condition;      /* "FailureTarget" | "Failed" | "Complete"; NULL */
     char *message;        /* of that condition */

@@ -122,7 +122,7 @@ static void a_job_is_one_attempt(void **state)
     assert_at(m.object, "spec.completionMode", "\"NonIndexed\"");
     assert_at(m.object, "spec.podReplacementPolicy", "\"Failed\"");
     assert_at(m.object, "spec.suspend", "");
-    assert_at(m.object, "spec.ttlSecondsAfterFinished", ""); /* patched once the end is recorded */
+    assert_at(m.object, "spec.ttlSecondsAfterFinished", ""); /* they go together, after the run */
     assert_at(m.object, "spec.template.spec.restartPolicy", "\"Never\"");
     assert_at(m.object, "spec.template.spec.activeDeadlineSeconds", "90");
     assert_at(m.object, "spec.template.spec.terminationGracePeriodSeconds", "20");

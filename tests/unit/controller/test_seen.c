@@ -150,14 +150,14 @@ static void jobs_are_read(void **state)
     struct seen_job *j = job_of(
         "\"trainyard.dev/run-uid\":\"r\",\"trainyard.dev/step\":\"train\",\"trainyard.dev/index\":\"12\","
         "\"trainyard.dev/restart\":\"1\",\"trainyard.dev/attempt\":\"3\"",
-        "\"parallelism\":4,\"suspend\":true,\"ttlSecondsAfterFinished\":60",
+        "\"parallelism\":4,\"suspend\":true",
         "\"active\":1,\"terminating\":2,\"conditions\":[{\"type\":\"Suspended\",\"status\":\"True\"},"
         "{\"type\":\"FailureTarget\",\"status\":\"True\",\"message\":\"Container step for pod n/p failed with exit "
         "code 65 matching FailJob rule at index 1\"}]");
     assert_string_equal(j->run, "run");
     assert_string_equal(j->step, "train");
     assert_true(j->item == 12 && j->restart == 1 && j->attempt == 3 && j->workers == 4 && j->active == 3);
-    assert_true(j->suspended && j->has_ttl);
+    assert_true(j->suspended);
     assert_string_equal(j->condition, "FailureTarget");
     assert_int_equal(j->failed_rule, 1);
     seen_job_free(j);
