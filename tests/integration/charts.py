@@ -15,7 +15,7 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "harness")]
 
-from cluster import Cluster  # noqa: E402
+from cluster import Cluster, tools  # noqa: E402
 from cluster.api import ApiError  # noqa: E402
 from yard import Cases  # noqa: E402
 
@@ -146,6 +146,10 @@ def approvals(cluster):
 
 
 def main():
+    absent = tools.missing([*tools.CONTROL_PLANE, "helm"])
+    if absent:
+        print(f"{', '.join(absent)} not built: run tests/tools/deps.sh cluster")
+        sys.exit(77)
     with Cluster() as cluster:
         for ns in (SYSTEM, "team", "other"):
             cluster.make_namespace(ns)
