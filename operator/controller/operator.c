@@ -153,6 +153,11 @@ static void collect(void *ctx)
     for (int p = 0; p <= PHASE_STOPPED; p++)
         metrics_set(s->c.metrics, METRIC_RUNS, (const char *[3]){run_phase_name((enum run_phase)p)},
                     (double)phases[p]);
+    size_t steps[RUN_METRICS_STATES];
+    runs_count_steps(s->c.runs_known, steps);
+    for (int k = 0; k < RUN_METRICS_STATES; k++)
+        metrics_set(s->c.metrics, METRIC_STEPS, (const char *[3]){step_state_name((enum step_state)k)},
+                    (double)steps[k]);
     metrics_set(s->c.metrics, METRIC_QUEUE_DEPTH, (const char *[3]){"pipelines"},
                 (double)queue_depth(s->c.pipeline_queue));
     metrics_set(s->c.metrics, METRIC_QUEUE_DEPTH, (const char *[3]){"runs"},
@@ -273,10 +278,27 @@ static void waited_run(void *ctx, int64_t ms)
     metrics_observe(c->metrics, METRIC_QUEUE_WAIT, (const char *[3]){"runs"}, (double)ms / 1000);
 }
 
-static struct queue *new_queue(struct controller *c, void (*process)(void *ctx, const char *key),
-                               void (*waited)(void *ctx, int64_t ms), int in_hand)
+static void handled_pipeline(void *ctx, int64_t ms)
 {
-    struct queue_config config = {.process = process, .ctx = c, .max_in_hand = in_hand, .waited = waited};
+    struct controller *c = ctx;
+    metrics_observe(c->metrics, METRIC_RECONCILE, (const char *[3]){"TrainingPipeline"}, (double)ms / 1000);
+}
+
+static void handled_run(void *ctx, int64_t ms)
+{
+    struct controller *c = ctx;
+    metrics_observe(c->metrics, METRIC_RECONCILE, (const char *[3]){"TrainingRun"}, (double)ms / 1000);
+}
+
+static struct queue *new_queue(struct controller *c, void (*process)(void *ctx, const char *key),
+                               void (*waited)(void *ctx, int64_t ms), void (*handled)(void *ctx, int64_t ms),
+                               int in_hand)
+{
+    struct queue_config config = {.process = process,
+                                  .ctx = c,
+                                  .max_in_hand = in_hand,
+                                  .waited = waited,
+                                  .handled = handled};
     random_bytes(&config.seed, sizeof config.seed);
     struct queue *q = queue_new(c->loop, &config);
     queue_pause(q, true);
@@ -448,8 +470,8 @@ static int start(struct operator_state *s, const struct kube_config *config, str
     if (loop_new(&c->loop, err) < 0 || watch_signals(s, err) < 0 ||
         kube_client_new(c->loop, config, &client, &c->client, err) < 0)
         return -1;
-    c->pipeline_queue = new_queue(c, pipeline_process, waited_pipeline, PIPELINES_IN_HAND);
-    c->run_queue = new_queue(c, run_process, waited_run, RUNS_IN_HAND);
+    c->pipeline_queue = new_queue(c, pipeline_process, waited_pipeline, handled_pipeline, PIPELINES_IN_HAND);
+    c->run_queue = new_queue(c, run_process, waited_run, handled_run, RUNS_IN_HAND);
     c->pipelines_known = pipelines_new(c);
     c->runs_known = runs_new(c);
     c->revisions = revisions_new(c->client, REVISIONS_KEPT, wake_run, s);

@@ -6,6 +6,7 @@
 #include "operator/controller/jobs.h"
 #include "operator/controller/observing.h"
 #include "operator/controller/run.h"
+#include "operator/controller/run_metrics.h"
 
 /* --- run_index.c: what is whose --------------------------------------------------------------------------------- */
 
@@ -17,10 +18,11 @@ struct run_state { /* kept while the run is active */
     struct map
         *done;     /* act and Job's name → monotonic time of success (int64_t *): the caches will show it */
     char *blocked; /* what keeps a Job from being created, and may pass; NULL */
-    bool blocked_changed;    /* since the status last said it */
-    int64_t success_seen_ms; /* monotonic: the last pod that succeeded was seen; 0 */
-    int64_t progress_ms;     /* monotonic: when progress was last taken into the status */
-    struct pass *pass;       /* under way; NULL */
+    bool blocked_changed;               /* since the status last said it */
+    int64_t success_seen_ms;            /* monotonic: the last pod that succeeded was seen; 0 */
+    int64_t progress_ms;                /* monotonic: when progress was last taken into the status */
+    struct pass *pass;                  /* under way; NULL */
+    uint16_t steps[RUN_METRICS_STATES]; /* by state, as last planned */
 };
 struct runs {
     struct controller *c;
@@ -68,6 +70,7 @@ struct pass {
     struct kube_call *call; /* the status */
     struct plan plan;       /* what is published once the status is written */
     struct run_status before;
+    struct run_news news;
     char *pipeline, *pipeline_uid;
     struct act *acts;
     size_t n_acts, capacity, open; /* open: not done yet */

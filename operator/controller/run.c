@@ -8,7 +8,6 @@
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/text.h"
-#include "operator/controller/metrics.h"
 #include "operator/controller/progress.h"
 #include "operator/controller/revisions.h"
 #include "operator/controller/run-internal.h"
@@ -103,30 +102,6 @@ struct runs *runs_free(struct runs *r)
     return xfree(r);
 }
 
-/* --- metrics ------------------------------------------------------------------------------------------------------------ */
-
-static void count(struct controller *c, const struct run_status *before, const struct run_status *after)
-{
-    for (size_t s = 0; c->metrics && s < after->n_steps; s++) {
-        for (size_t i = 0; i < after->steps[s].n_items; i++) {
-            const struct item_status *now = &after->steps[s].items[i];
-            const struct item_status *old =
-                s < before->n_steps && i < before->steps[s].n_items ? &before->steps[s].items[i] : NULL;
-            bool ended = now->fail != FAIL_NONE && now->attempt_ended_ms &&
-                         (!old || old->attempt_ended_ms != now->attempt_ended_ms);
-            double used = now->gpu_seconds_used - (old ? old->gpu_seconds_used : 0);
-            double wasted = now->gpu_seconds_wasted - (old ? old->gpu_seconds_wasted : 0);
-            if (ended)
-                metrics_add(c->metrics, METRIC_FAILURES, (const char *const[3]){fail_class_name(now->fail)},
-                            1);
-            if (used > 0)
-                metrics_add(c->metrics, METRIC_GPU_SECONDS, (const char *const[3]){"used"}, used);
-            if (wasted > 0)
-                metrics_add(c->metrics, METRIC_GPU_SECONDS, (const char *const[3]){"wasted"}, wasted);
-        }
-    }
-}
-
 /* --- the status ------------------------------------------------------------------------------------------------------- */
 
 static void publish(struct pass *pass)
@@ -137,7 +112,7 @@ static void publish(struct pass *pass)
         const struct event *e = &pass->plan.events[i];
         recorder_event(c->events, &about, e->warning, e->reason, e->message);
     }
-    count(c, &pass->before, &pass->plan.status);
+    run_metrics_written(c, pass->ns, pass->pipeline, &pass->before, &pass->plan.status, &pass->news);
     if (pass->pipeline_uid)
         cachemap_apply(pass->runs->cache, pass->ns, pass->pipeline, pass->pipeline_uid, &pass->plan);
 }
@@ -300,6 +275,8 @@ static int decide(struct pass *pass, cJSON *object, const struct run_spec *run, 
     if (plan(p, run, status, &observing.observed, cache, &options, now_ms, &pass->plan, err) < 0)
         return -1;
     const struct plan *plan = &pass->plan;
+    run_news_find(p, status, &plan->status, now_ms, &pass->news);
+    run_metrics_count_steps(&plan->status, s->steps);
     const cJSON *observed = before ? cJSON_GetObjectItemCaseSensitive(before, "observedGeneration") : NULL;
     cJSON *after = NULL;
     if (plan->status_changed || s->blocked_changed || !cJSON_IsNumber(observed) ||

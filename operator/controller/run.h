@@ -7,6 +7,7 @@
 #pragma once
 
 #include "operator/controller/controller.h"
+#include "operator/controller/run_metrics.h"
 
 struct
     runs; /* opaque: what is remembered of each active run between passes, and which Jobs and pods are whose */
@@ -23,5 +24,7 @@ void run_job_changed(void *controller, const void *old, const void *now);
 void run_pod_changed(void *controller, const void *old, const void *now);
 /* A checkpoint of this run advanced (progress.h). */
 void run_wake_uid(void *controller, const char *run_uid);
+/* Steps of unfinished runs by state (enum step_state), for metrics. */
+void runs_count_steps(const struct runs *r, size_t ret[static RUN_METRICS_STATES]);
 /* Passes under way: writes that a graceful end waits for. */
 size_t run_busy(const struct controller *c);

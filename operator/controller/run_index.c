@@ -79,6 +79,16 @@ void run_state_forget(struct runs *r, const char *key)
     (void)map_remove(r->states, key);
 }
 
+void runs_count_steps(const struct runs *r, size_t ret[static RUN_METRICS_STATES])
+{
+    const char *key;
+    void *value;
+    memset(ret, 0, RUN_METRICS_STATES * sizeof *ret);
+    for (size_t i = 0; map_next(r->states, &i, &key, &value);)
+        for (size_t k = 0; k < RUN_METRICS_STATES; k++)
+            ret[k] += ((const struct run_state *)value)->steps[k];
+}
+
 struct run_state *run_state_get(struct runs *r, const struct seen_run *run)
 {
     _cleanup_free_ char *key = key_of(&run->meta);

@@ -12,7 +12,7 @@ enum { MAX_IN_HAND = 16, INITIAL_MS = 200, MAX_MS = 60 * 1000, MAX_KEYS = 1000 *
 struct item {
     char *key;
     size_t at; /* index in the heap + 1; 0: not in it */
-    int64_t due_ms;
+    int64_t due_ms, taken_ms;
     uint64_t order; /* of equal times the first one added comes first */
     bool in_hand;
     bool again; /* added while in hand, due at again_ms */
@@ -143,6 +143,7 @@ static void turn(void *ctx)
             break;
         take_out(q, i);
         i->in_hand = true;
+        i->taken_ms = loop_now_ms();
         q->in_hand++;
         if (q->config.waited)
             q->config.waited(q->config.ctx, late);
@@ -188,6 +189,8 @@ static struct item *out_of_hand(struct queue *q, const char *key)
         BUG("\"%s\" is not in hand", key);
     i->in_hand = false;
     q->in_hand--;
+    if (q->config.handled)
+        q->config.handled(q->config.ctx, loop_now_ms() - i->taken_ms);
     return i;
 }
 

@@ -16,10 +16,11 @@ struct queue; /* opaque */
 struct queue_config {
     void (*process)(void *ctx, const char *key); /* never called inside queue_add*() */
     void *ctx;
-    int max_in_hand;                       /* 0: 16 */
-    int64_t initial_ms, max_ms;            /* back-off of queue_retry(); 0: 200 ms, 60 s */
-    uint64_t seed;                         /* of its jitter */
-    void (*waited)(void *ctx, int64_t ms); /* how long a key was due before it came into hand; NULL */
+    int max_in_hand;                        /* 0: 16 */
+    int64_t initial_ms, max_ms;             /* back-off of queue_retry(); 0: 200 ms, 60 s */
+    uint64_t seed;                          /* of its jitter */
+    void (*waited)(void *ctx, int64_t ms);  /* how long a key was due before it came into hand; NULL */
+    void (*handled)(void *ctx, int64_t ms); /* how long it was in hand; NULL */
 };
 struct queue *queue_new(struct loop *loop, const struct queue_config *config);
 struct queue *queue_free(struct queue *q);

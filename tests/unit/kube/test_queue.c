@@ -11,7 +11,7 @@ struct world {
     const char *finish;      /* "done", "retry", or NULL: it stays in hand */
     const char *add_in_hand; /* added while it is in hand */
     int64_t times[64];
-    int n, waited;
+    int n, waited, handled;
 };
 
 static void process(void *ctx, const char *key)
@@ -37,6 +37,13 @@ static void waited(void *ctx, int64_t ms)
     w->waited++;
 }
 
+static void handled(void *ctx, int64_t ms)
+{
+    struct world *w = ctx;
+    assert_true(ms >= 0);
+    w->handled++;
+}
+
 static void begin(struct world *w, int max_in_hand)
 {
     struct err err = ERR_INIT;
@@ -48,7 +55,8 @@ static void begin(struct world *w, int max_in_hand)
                                         .initial_ms = 20,
                                         .max_ms = 80,
                                         .seed = 7,
-                                        .waited = waited};
+                                        .waited = waited,
+                                        .handled = handled};
     w->queue = queue_new(w->loop, &config);
 }
 
@@ -78,6 +86,7 @@ static void once_each_in_order(void **state)
     run_for(&w, 30);
     assert_string_equal(w.log, "a b c");
     assert_int_equal(w.waited, 3);
+    assert_int_equal(w.handled, 3);
     assert_int_equal(queue_depth(w.queue), 0);
     queue_add(w.queue, "a");
     run_for(&w, 30);
