@@ -126,8 +126,12 @@ static int read_secret(const char *dir, const char *key, bool required, char **r
             *ret = NULL;
             return 0;
         }
-        return err_fail(err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
-                        "cannot read the credentials file %s: %s", path, cause.msg);
+        return err_fail(
+            err, ERR_INVALID, EXITCODE_CONFIG, "credentials",
+            "cannot read the credentials file %s: %s; expected the Secret named by credentialsSecret, with "
+            "the keys " CRED_ACCESS_KEY_ID " and " CRED_SECRET_ACCESS_KEY
+            ": create it in the run's namespace (locally: --secret NAME=DIR)",
+            path, cause.msg);
     }
     trim_end(text);
     *ret = text;

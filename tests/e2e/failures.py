@@ -26,7 +26,7 @@ def table(s):
                    ["memory", "raise resources.memory"], 2),
         "too-slow": (box("sleep", 60, timeoutSeconds=3), {}, 60, "Failed", "application", "Timeout", ["timeoutSeconds"], 1),
         "no-image": (box(container={"image": "localhost/absent:1"}), {}, 200, "Failed", "infrastructure", "", ["localhost/absent:1"], 1),
-        "no-credentials": (box("exit", 0), {"store": {**s.store("x"), "credentialsSecret": "forgotten"}}, 60, "Failed", "user", "", ["forgotten"], 1),
+        "no-credentials": (box("exit", 0), {"store": {**s.store("x"), "credentialsSecret": "forgotten"}}, 60, "Failed", "user", "", ["forgotten", "create it in the run's namespace"], 1),
         "no-secret-in-env": (box("exit", 0, podTemplate={"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "k"}}}]}), {}, 60,
                              "Failed", "user", "CreateContainerConfigError", ["absent"], 1),
         "no-node": (box("exit", 0, podTemplate={"nodeSelector": {"pool": "none-such"}}), {"limits": {"pendingSeconds": 8}}, 60, "Failed",
