@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -12,7 +14,7 @@
 #include "common/base/text.h"
 #include "common/http/loop-internal.h"
 
-enum { MAX_IDLE_HANDLES = 16 };
+enum { MAX_IDLE_HANDLES = 16, SOCKETS_KNOWN = 16 };
 
 struct http_client {
     struct loop *loop;
@@ -23,6 +25,11 @@ struct http_client {
     CURL *idle[MAX_IDLE_HANDLES];
     size_t n_idle;
     size_t in_flight;
+    struct {
+        int fd;
+        ino_t inode; /* tells a socket from a later one of the same number */
+    } socket[SOCKETS_KNOWN];
+    size_t n_sockets; /* ever opened; the oldest are forgotten. Only with http2 */
 };
 
 struct http_exchange {
@@ -39,6 +46,35 @@ struct http_exchange {
     void (*done)(void *ctx, struct http_response *response, struct err *failure);
     void *ctx;
 };
+
+/* --- sockets ----------------------------------------------------------------------------------------- */
+
+static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct http_client *c = ctx;
+    struct stat st;
+    (void)purpose;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    if (fstat(fd, &st) == 0) {
+        c->socket[c->n_sockets % SOCKETS_KNOWN].inode = st.st_ino;
+        c->socket[c->n_sockets++ % SOCKETS_KNOWN].fd = fd;
+    }
+    return fd;
+}
+
+/* libcurl keeps a multiplexed connection on which an exchange has timed out, and would put all later ones onto it, for as long
+ * as the kernel takes it for alive (a quarter of an hour). With their sockets shut, it finds its connections closed. */
+static void cut_connections(struct http_client *c)
+{
+    struct stat st;
+    for (size_t i = 0; i < c->n_sockets && i < SOCKETS_KNOWN; i++) {
+        if (fstat(c->socket[i].fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == c->socket[i].inode)
+            (void)shutdown(c->socket[i].fd, SHUT_RDWR);
+    }
+    c->n_sockets = 0;
+}
 
 /* --- client ----------------------------------------------------------------------------------------- */
 
@@ -281,6 +317,8 @@ static void on_done(struct loop_transfer *t, CURLcode code)
         failure = x->callback_err;
     else
         set_curl_error(x, code, &failure);
+    if (text_equal(failure.reason, "timeout"))
+        cut_connections(x->client);
     void (*done)(void *, struct http_response *, struct err *) = x->done;
     void *ctx = x->ctx;
     struct http_response response = x->response;
@@ -368,6 +406,10 @@ static void set_options(struct http_exchange *x)
     /* One connection for all, also for those that start before it stands. Without TLS nothing says beforehand that it can be shared. */
     if (c->config.http2 && text_starts_with(x->request.url, "https:"))
         (void)curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+    if (c->config.http2) {
+        (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+        (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, (void *)c);
+    }
     if (c->proxy)
         (void)curl_easy_setopt(e, CURLOPT_PROXY, c->proxy);
     if (c->connect_to)
@@ -424,6 +466,13 @@ struct http_exchange *http_cancel(struct http_exchange *x)
         free_exchange(x);
     }
     return NULL;
+}
+
+struct http_exchange *http_cancel_dead(struct http_exchange *x)
+{
+    if (x)
+        cut_connections(x->client);
+    return http_cancel(x);
 }
 
 /* --- blocking --------------------------------------------------------------------------------------- */

@@ -5,6 +5,8 @@
  * the exchange; their class says what to do (ERR_RETRY: resolving and connecting
  * (reason "connect": the server saw nothing of it), time-outs, resets, truncated bodies;
  * ERR_INVALID, exit 78: bad URL, certificate not trusted, CA file unreadable; what a sink set, as it set it).
+ * Over HTTP/2, exchanges share a connection, and a dead one would take all later ones with it: one that times out cuts its
+ * client's connections, and what else is under way on them ends as ERR_RETRY.
  * Nothing is retried here. TLS peers are always verified. */
 #pragma once
 
@@ -77,6 +79,8 @@ int http_start(struct http_client *c, const struct http_request *r,
                void (*done)(void *ctx, struct http_response *response, struct err *failure), void *ctx,
                struct http_exchange **ret, struct err *err);
 struct http_exchange *http_cancel(struct http_exchange *x); /* NULL allowed; returns NULL */
+/* The same for one whose peer has been silent for too long: with http2, connections are cut, see above. */
+struct http_exchange *http_cancel_dead(struct http_exchange *x);
 
 void http_response_init(struct http_response *r);
 void http_response_release(struct http_response *r);

@@ -433,6 +433,7 @@ static void check_silence(void *ctx)
         (void)err_fail(&w->early, ERR_RETRY, EXITCODE_UNAVAILABLE, "silent",
                        "watch: nothing came for %lld s; the connection is taken for dead",
                        (long long)w->silence_ms / 1000);
+    w->exchange = http_cancel_dead(w->exchange);
     end_watch(w, &w->early);
 }
 
