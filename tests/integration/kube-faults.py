@@ -214,6 +214,9 @@ def main():
         retry_after(bench)
         lease(bench)
         weather(bench, seed)
+        operator = cluster.components["operator"]
+        operator.stop(grace=20)
+        cases.equal("the operator ends with 0 when it is told to", operator.process.returncode, 0)
         kubelet.stopping.set()
         kubelet.join()
         cluster.keep_logs = bool(cases.failed)
