@@ -1,6 +1,8 @@
 /* trainyard lint: everything that is wrong with manifests, before anything runs. */
 #include "common/base/json.h"
+#include "common/base/tz.h"
 #include "operator/cli/command.h"
+#include "operator/pipeline/schedule.h"
 
 struct options {
     bool json;
@@ -37,6 +39,23 @@ static void add_json(cJSON *all, const char *file, const struct findings *f)
     }
 }
 
+/* Names are looked up in this machine's database: the planner has none. 0, or negative with a finding. */
+static int check_zone(const struct pipeline *p, struct findings *findings)
+{
+    const cJSON *schedule = cJSON_GetObjectItemCaseSensitive(p->spec, "schedule"),
+                *zone = cJSON_GetObjectItemCaseSensitive(schedule, "timeZone");
+    _cleanup_tz_ struct tz *found = NULL;
+    struct schedule ignored;
+    struct err err = ERR_INIT, why = ERR_INIT;
+    if (!cJSON_IsString(zone) || schedule_parse("@daily", zone->valuestring, &ignored, &err) == 0 ||
+        tz_load(NULL, zone->valuestring, &found, &why) == 0)
+        return 0;
+    bool unknown = why.class_ == ERR_NOTFOUND;
+    findings_add(findings, "spec.schedule.timeZone", 0, unknown, "%s%s", why.msg,
+                 unknown ? "; the name is not checked here" : "");
+    return unknown ? 0 : -1;
+}
+
 /* 0 or an exit code. */
 static int lint_file(const char *path, bool json, cJSON *all, struct err *err)
 {
@@ -52,6 +71,8 @@ static int lint_file(const char *path, bool json, cJSON *all, struct err *err)
         run_spec_release(&spec);
     } else {
         r = pipeline_decode_yaml(m.text, m.len, m.name, &m.pipeline, &findings, &why);
+        if (r == 0)
+            r = check_zone(m.pipeline, &findings);
     }
     if (r < 0 && findings.n == 0)
         findings_add(&findings, "", 0, false, "%s", why.msg);

@@ -278,16 +278,10 @@ static void waited_run(void *ctx, int64_t ms)
     metrics_observe(c->metrics, METRIC_QUEUE_WAIT, (const char *[3]){"runs"}, (double)ms / 1000);
 }
 
-static void handled_pipeline(void *ctx, int64_t ms)
-{
-    struct controller *c = ctx;
-    metrics_observe(c->metrics, METRIC_RECONCILE, (const char *[3]){"TrainingPipeline"}, (double)ms / 1000);
-}
-
 static void handled_run(void *ctx, int64_t ms)
 {
     struct controller *c = ctx;
-    metrics_observe(c->metrics, METRIC_RECONCILE, (const char *[3]){"TrainingRun"}, (double)ms / 1000);
+    metrics_observe(c->metrics, METRIC_RECONCILE, (const char *[3]){"run"}, (double)ms / 1000);
 }
 
 static struct queue *new_queue(struct controller *c, void (*process)(void *ctx, const char *key),
@@ -470,7 +464,7 @@ static int start(struct operator_state *s, const struct kube_config *config, str
     if (loop_new(&c->loop, err) < 0 || watch_signals(s, err) < 0 ||
         kube_client_new(c->loop, config, &client, &c->client, err) < 0)
         return -1;
-    c->pipeline_queue = new_queue(c, pipeline_process, waited_pipeline, handled_pipeline, PIPELINES_IN_HAND);
+    c->pipeline_queue = new_queue(c, pipeline_process, waited_pipeline, NULL, PIPELINES_IN_HAND);
     c->run_queue = new_queue(c, run_process, waited_run, handled_run, RUNS_IN_HAND);
     c->pipelines_known = pipelines_new(c);
     c->runs_known = runs_new(c);
