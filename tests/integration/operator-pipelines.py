@@ -300,6 +300,21 @@ def retention(y):
     cases.equal("and its revisions", wait(lambda: y.revisions("kept") == [], 40), True)
 
 
+def orphans(y):
+    """What outlives its pipeline: the revision is adopted by the next pipeline of the name, the run keeps its name to itself."""
+    y.apply(pipeline("orphan"))
+    wait(lambda: y.phase("orphan-1"))
+    y.cluster.kubectl("delete", "trainingpipeline", "orphan", "-n", y.ns, "--cascade=orphan")
+    y.apply(pipeline("orphan"))
+    uid = wait(lambda: y.get("orphan"))["metadata"]["uid"]
+    cases.equal("a new pipeline runs beside what an earlier one left", wait(lambda: len(y.names("orphan")) == 2) and y.quiet("orphan", 1), ["orphan-1", f"orphan-1-{uid[:5]}"])
+    revision = y.api.get(f"/apis/apps/v1/namespaces/{y.ns}/controllerrevisions/{y.revisions('orphan')[0]}")
+    cases.equal("and owns the revision now", [o["uid"] for o in revision["metadata"]["ownerReferences"]], [uid])
+    y.cluster.kubectl("replace", "--force", "-n", y.ns, "-f", "-", stdin=json.dumps(pipeline("orphan")))
+    uid = wait(lambda: y.get("orphan"))["metadata"]["uid"]
+    cases.equal("deleted and made anew, it runs again", wait(lambda: y.names("orphan") == ["orphan-1", f"orphan-1-{uid[:5]}"], 40), True)
+
+
 def killed_between_writes(cluster, y):
     """kill -9 just after each write: of the revision, of the status before the run, of the run before the status."""
     program = ROOT / "build/failpoints/bin/trainyard-operator"
@@ -435,7 +450,7 @@ def main():
         operator = Operator(cluster, "one")
         try:
             cases.check("the operator is ready and leads", wait(lambda: operator.said("leading")), operator.probe())
-            for part in (starting_rules, policies, validity, control, retention, schedules):
+            for part in (starting_rules, policies, validity, control, retention, orphans, schedules):
                 part(y)
             before = new_default(y)
             cases.equal("and nothing is started", y.quiet("defaulted"), before)
