@@ -19,6 +19,7 @@ enum {
     BACKOFF_FIRST_MS = 200,
     BACKOFF_MAX_MS = 30 * 1000,
     SHORT_WATCH_MS = 1000, /* a watch that ends sooner, without an event, is taken for a failing one */
+    STREAM_ERRORS = 3,
     OBJECTS_MAX = 1 << 22,
 };
 
@@ -34,6 +35,8 @@ struct reflector {
     struct map *objects;  /* "ns/name" → struct entry */
     char *version;        /* the last seen; NULL: list */
     char *next_page;      /* the list's `continue`; NULL: from its beginning */
+    int page;             /* objects asked for at once */
+    int stream_errors;    /* in a row, without an event between them */
     bool synced, listing;
     int64_t heard_ms, watch_began_ms;
     size_t events; /* of this watch */
@@ -166,6 +169,8 @@ static void on_page(void *ctx, cJSON **list, struct err *failure)
     if (err_is_set(failure)) {
         if (failure->class_ == ERR_GONE)
             begin_list(r); /* the pages' snapshot is too old */
+        else if (failure->class_ == ERR_INVALID && r->page > 1)
+            r->page /= 2; /* large objects: a page is beyond what an answer may hold */
         later(r, backoff_next_ms(&r->backoff));
         return;
     }
@@ -198,7 +203,7 @@ static void list(struct reflector *r)
     if (!r->listing)
         begin_list(r);
     _cleanup_buf_ struct buf query = BUF_INIT(64 * 1024);
-    (void)buf_addf(&query, "limit=%d%s", r->config.page ? r->config.page : PAGE, r->selectors);
+    (void)buf_addf(&query, "limit=%d%s", r->page, r->selectors);
     if (r->next_page)
         (void)buf_addf(&query, "&continue=%s", r->next_page); /* base64url: nothing to escape */
     struct kube_request request = {.verb = KUBE_GET,
@@ -225,11 +230,13 @@ static int on_event(void *ctx, const char *text, size_t len, struct err *err)
         result = kube_answer_error(cJSON_IsNumber(code) ? code->valueint : 500, object, "watch", err);
     } else {
         r->events++;
+        r->stream_errors = 0;
         if (strcmp(type->valuestring, "BOOKMARK") != 0)
             take_object(r, object, strcmp(type->valuestring, "DELETED") == 0);
         set_version(r, object);
     }
     cJSON_Delete(event);
+    r->stream_errors += result < 0;
     return result;
 }
 
@@ -245,8 +252,9 @@ static void on_watch_done(void *ctx, struct err *failure)
     struct reflector *r = ctx;
     r->watch = NULL;
     bool fruitful = r->events || loop_now_ms() - r->watch_began_ms >= SHORT_WATCH_MS;
-    if (failure->class_ == ERR_GONE || failure->class_ == ERR_INVALID) {
+    if (failure->class_ == ERR_GONE || failure->class_ == ERR_INVALID || r->stream_errors >= STREAM_ERRORS) {
         /* Too old, or an object that cannot be taken from a stream: only a list helps. */
+        r->stream_errors = 0;
         free(r->version);
         r->version = NULL;
     }
@@ -307,6 +315,7 @@ struct reflector *reflector_new(struct kube_client *c, const struct reflector_co
     struct reflector *r = xcalloc(1, sizeof *r);
     r->client = c;
     r->config = *config;
+    r->page = config->page ? config->page : PAGE;
     r->ns = config->ns ? xstrdup(config->ns) : NULL;
     r->selectors = selectors_of(config);
     r->config.ns = r->config.label_selector = r->config.field_selector = NULL;

@@ -174,6 +174,37 @@ static void failures_of_all_kinds_pass(void **state)
     end(&w);
 }
 
+static void an_event_that_cannot_be_read_again_and_again_lists(void **state)
+{
+    (void)state;
+    const char *const answers[] = {LIST("10", "", ITEM("a", "1", "5") "," ITEM("b", "2", "6")),
+                                   STREAM("not json\n"),
+                                   STREAM(EVENT("ERROR", STATUS(500, "InternalError", "x"))),
+                                   STREAM("{}\n"),
+                                   LIST("30", "", ITEM("b", "2", "6")),
+                                   STREAM(HOLD),
+                                   NULL};
+    struct seen w;
+    begin(&w, answers, 0);
+    until(&w, "+a5 +b6 -a5 ");
+    end(&w);
+}
+
+static void a_page_that_is_too_large_is_asked_for_in_halves(void **state)
+{
+    (void)state;
+    const char *const answers[] = {ANSWER("400 Bad Request", STATUS(400, "BadRequest", "too large")),
+                                   LIST("10", ",\"continue\":\"more\"", ITEM("a", "1", "5")),
+                                   LIST("10", "", ITEM("b", "2", "6")), STREAM(HOLD), NULL};
+    struct seen w;
+    begin(&w, answers, 0);
+    until(&w, "+a5 +b6 ");
+    assert_contains(w.s.requests[0], "limit=2&");
+    assert_contains(w.s.requests[1], "limit=1&");
+    assert_contains(w.s.requests[2], "limit=1&");
+    end(&w);
+}
+
 static void a_silent_stream_is_cut(void **state)
 {
     (void)state;
@@ -218,6 +249,8 @@ int main(void)
         cmocka_unit_test(too_old_lists_again_and_finds_what_was_deleted),
         cmocka_unit_test(pages_that_expire_begin_anew),
         cmocka_unit_test(failures_of_all_kinds_pass),
+        cmocka_unit_test(an_event_that_cannot_be_read_again_and_again_lists),
+        cmocka_unit_test(a_page_that_is_too_large_is_asked_for_in_halves),
         cmocka_unit_test(a_silent_stream_is_cut),
         cmocka_unit_test(lines_come_in_any_pieces),
     };
