@@ -17,6 +17,7 @@
 enum {
     PRUNE_DELAY_MS = 10 * 1000,  /* a run that has just chosen a revision is in the cache by then */
     MAX_WAKE_MS = 5 * 60 * 1000, /* the wall clock may be set */
+    TAKEN_MS = 5 * 1000,         /* a name that is taken is looked at again */
     DELETE_AT_ONCE = 20,         /* runs in one pass */
 };
 
@@ -133,7 +134,8 @@ void pipeline_run_changed(void *controller, const void *old, const void *now)
     if (!any->pipeline)
         return;
     if (before && after && before->phase == after->phase && before->meta.deleting == after->meta.deleting &&
-        before->finished_ms == after->finished_ms && before->settled == after->settled)
+        before->finished_ms == after->finished_ms && before->settled == after->settled &&
+        text_equal(before->meta.owner_uid, after->meta.owner_uid))
         return; /* progress of a run is no concern of its pipeline */
     _cleanup_free_ char *key = xasprintf("%s/%s", any->meta.ns, any->pipeline);
     struct state *s = map_get(c->pipelines_known->states, key);
@@ -325,6 +327,8 @@ static void plan_actions(struct pass *p, const struct starting_memory *recorded,
         a->name = xstrdup(recorded->starting.name);
         a->body = pipeline_action_run(s->ns, s->name, s->view.uid, &recorded->starting);
     }
+    if (recorded->starting.name && p->n_actions == 0 && (!p->wake_ms || p->wake_ms > now_ms + TAKEN_MS))
+        p->wake_ms = now_ms + TAKEN_MS; /* another's run has the name */
     for (size_t i = 0; i < p->decision.n_replace; i++) {
         struct pipeline_action *a = add_action(p, ACTION_STOP_RUN);
         a->name = xstrdup(p->runs[p->decision.replace[i]]->meta.name);
