@@ -6,7 +6,7 @@ over at most 8 runs of a small pipeline: an operator is killed with -9 or cut of
 server restarts, etcd is compacted, watches are cut, the controller-manager is away, pods are deleted with force, the node is not
 ready. Then: every run Succeeded with the digests of an undisturbed one; one Job was created for each step attempt; in the
 API server's own record of all writes no status went backwards; a step has another attempt only where a pod of it was
-deleted, and says so.
+deleted, and says so. Of 25 moments and more, one or more are the loss of the node for longer than its pods tolerate.
 
 usage: on_cluster.py [--kills 50] [--seed 1] [--keep]       (--keep leaves the cluster `chaos` up)
 """
@@ -31,6 +31,7 @@ from yard import BIN, ROOT, Cases  # noqa: E402
 GROUP = "/apis/trainyard.dev/v1alpha1"
 NAMESPACE, SYSTEM, PIPELINE = "chaos", "trainyard-system", "small"
 RUNS = 8
+LONG = 25  # moments
 LEASE = 4  # seconds
 OVER = ("Succeeded", "Failed", "Stopped")
 SETTLED = ("Succeeded", "Skipped")
@@ -195,12 +196,38 @@ class Chaos:
         wait_until(lambda: ready(self.cluster.api.get(f"/api/v1/nodes/{NODE}")), 40, "the node being ready again", step=0.2)
         return "node not ready for a while"
 
+    def node_lost(self, run):
+        """Longer than the pods tolerate: they are evicted from a node that does not hear of it."""
+        if not self.pods(run):
+            return None
+        kubelet, evicted = self.cluster.components["kubelet"], set()
+
+        def look():
+            for pod in self.cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=trainyard.dev%2Frun%3D{run}")["items"]:
+                if "deletionTimestamp" in pod["metadata"]:
+                    evicted.add((pod["metadata"]["labels"]["trainyard.dev/step"], pod["metadata"]["labels"]["trainyard.dev/attempt"]))
+            return evicted
+        kubelet.pause()
+        try:
+            wait_until(look, 90, "pods being evicted from the lost node", step=0.5)
+            until = time.monotonic() + self.random.uniform(2, 6)
+            while time.monotonic() < until:
+                look()
+                time.sleep(0.2)
+        finally:
+            kubelet.resume()
+        wait_until(lambda: ready(self.cluster.api.get(f"/api/v1/nodes/{NODE}")), 40, "the node being ready again", step=0.2)
+        look()
+        for step_name, _ in evicted:
+            self.deleted[run, step_name] += 1
+        return f"node lost for longer than its pods tolerate; evicted: {', '.join(f'{s} a{a}' for s, a in sorted(evicted))}"
+
     KINDS = {"kill_leader": 5, "cut_leader": 4, "hold_leader": 3, "depose_leader": 3, "cut_watches": 3, "restart_api": 3, "compact": 3, "stop_manager": 3,
-             "delete_pod": 5, "kill_both": 3, "node_away": 1}
+             "delete_pod": 5, "kill_both": 3, "node_away": 1, "node_lost": 1}
 
     def draw(self, count):
         """Every kind at least once where there are enough moments, the rest by weight; in drawn order."""
-        kinds = sorted(self.KINDS)
+        kinds = sorted(k for k in self.KINDS if k != "node_lost" or count >= LONG)  # it takes a minute
         chosen = kinds[:] if count >= len(kinds) else self.random.sample(kinds, count)
         chosen += self.random.choices(kinds, [self.KINDS[k] for k in kinds], k=count - len(chosen))
         self.random.shuffle(chosen)
@@ -341,14 +368,15 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    absent = tools.missing(tools.NODE)
+    absent = tools.missing([*tools.NODE, "kwok"])
     blockers = node_blockers() + ([f"{', '.join(absent)} not built: run tests/tools/deps.sh cluster"] if absent else [])
     if blockers:
         cases.skip("chaos on a cluster", "; ".join(blockers))
         cases.finish()
         return 0
     print(f"# seed {options.seed}, {options.kills} moments")
-    cluster = Cluster(node=True, audit=True, node_grace=8, detached=options.keep, **({"name": "chaos"} if options.keep else {}))
+    # Where no node is ready nothing is evicted: for the loss of the node there are fake ones that stay.
+    cluster = Cluster(node=True, audit=True, node_grace=8, kwok_nodes=2 if options.kills >= LONG else 0, detached=options.keep, **({"name": "chaos"} if options.keep else {}))
     if options.keep:
         cluster.up()
         play(cluster, options)

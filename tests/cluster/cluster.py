@@ -475,7 +475,7 @@ class Cluster:
             stages.write_text(kwok.stages(self.kwok_result))
             self.component("kwok", [tools.path("kwok"), "--kubeconfig", self.inside_kubeconfig, "--manage-all-nodes=false",
                                     "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--node-ip", self.address,
-                                    "--node-port", "0", "--cidr=10.203.0.0/16",
+                                    "--node-port", "0", "--cidr=10.203.0.0/16", "--node-lease-duration-seconds=16",
                                     "--config", stages])
         wait_until(lambda: sum(ready(n) for n in self.api.get("/api/v1/nodes?labelSelector=type%3Dkwok")["items"]) >= count, 60, "kwok's nodes being ready")
 
