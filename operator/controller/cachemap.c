@@ -237,7 +237,8 @@ static void write_due(void *ctx)
                                    .resource = &KUBE_CONFIGMAPS,
                                    .ns = o->ns,
                                    .name = o->version ? o->name : NULL,
-                                   .body = object};
+                                   .body = object,
+                                   .brief = true};
     o->changed = false;
     o->call = kube_start(o->map->client, &request, on_written, o);
 }

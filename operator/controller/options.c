@@ -176,8 +176,7 @@ static const struct cli_option options[] = {
      .fallback = "10m",
      .min = 0,
      .max = 7 * 86400LL * SECOND,
-     .help =
-         "How long finished Jobs, and with them the logs of their pods, stay after the run has ended."},
+     .help = "How long finished Jobs, and with them the logs of their pods, stay after the run has ended."},
     {.name = "log-level",
      .kind = CLI_STRING,
      .metavar = "LEVEL",

@@ -159,7 +159,8 @@ static void write_status(struct pass *pass, cJSON *object, cJSON *status)
                                    .ns = pass->ns,
                                    .name = pass->name,
                                    .sub = "status",
-                                   .body = object};
+                                   .body = object,
+                                   .brief = true};
     pass->call = kube_start(pass->runs->c->client, &request, on_status, pass);
 }
 

@@ -284,7 +284,8 @@ static void create_job(struct act *a)
     struct kube_request request = {.verb = KUBE_CREATE,
                                    .resource = &KUBE_JOBS,
                                    .ns = a->pass->ns,
-                                   .body = a->job};
+                                   .body = a->job,
+                                   .brief = true};
     a->call = kube_start(a->pass->runs->c->client, &request, on_done, a);
 }
 
@@ -328,7 +329,8 @@ static void start(struct act *a)
             request = (struct kube_request){.verb = KUBE_CREATE,
                                             .resource = &KUBE_SERVICES,
                                             .ns = pass->ns,
-                                            .body = a->service};
+                                            .body = a->service,
+                                            .brief = true};
             a->call = kube_start(c->client, &request, on_service, a);
         } else {
             create_job(a);
@@ -354,6 +356,7 @@ static void start(struct act *a)
         break;
     }
     request.body = body;
+    request.brief = true;
     a->call = kube_start(c->client, &request, on_done, a);
 }
 

@@ -22,6 +22,9 @@ enum {
     KUBE_BUFFER = 16 * 1024, /* objects are small; each transfer under way has one */
 };
 
+/* Metadata only, where the server can (all verbs that answer with an object). */
+#define BRIEF "Accept: application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+
 struct kube_client {
     const struct kube_config *config;
     struct loop *own_loop;
@@ -42,7 +45,7 @@ struct kube_call {
     enum kube_verb verb;
     const char *plural;
     char *url, *body, *what; /* what: "create jobs/x" for messages */
-    bool raw, has_turn, repeated_401;
+    bool raw, brief, has_turn, repeated_401;
     int tries;
     int64_t try_started_ms;
     struct backoff backoff;
@@ -288,7 +291,7 @@ static void try_now(void *ctx)
     const char *headers[4] = {NULL};
     size_t n = 0;
     if (authorization(c, k->repeated_401, &token, &k->early) == 0) {
-        headers[n++] = k->raw ? "Accept: */*" : "Accept: application/json";
+        headers[n++] = k->raw ? "Accept: */*" : k->brief ? BRIEF : "Accept: application/json";
         if (token)
             headers[n++] = token;
         if (k->body) {
@@ -330,6 +333,7 @@ struct kube_call *kube_start(struct kube_client *c, const struct kube_request *r
                             .verb = r->verb,
                             .plural = r->resource->plural,
                             .raw = r->raw,
+                            .brief = r->brief,
                             .done = done,
                             .ctx = ctx};
     _cleanup_buf_ struct buf url = BUF_INIT(16 * 1024);

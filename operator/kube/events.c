@@ -153,7 +153,7 @@ static void send(struct sending *sending, struct said *s)
     struct recorder *r = sending->r;
     _cleanup_json_ cJSON *patch = NULL;
     s->sent_count = s->count;
-    struct kube_request request = {.resource = &KUBE_EVENTS, .ns = s->ns};
+    struct kube_request request = {.resource = &KUBE_EVENTS, .ns = s->ns, .brief = true};
     if (s->there) {
         patch = json_object();
         add_series(patch, s->count);
