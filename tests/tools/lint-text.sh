@@ -19,7 +19,7 @@ complain() {
 # The patterns are spelled so that they do not find themselves.
 complain "path of one machine" '(?<![\w.$}])/(wor[k]|roo[t]|hom[e])/(?!\$)'
 complain "unfinished work" '\b(TO[D]O|FIX[M]E|X[X]X)\b'
-complain "tab" '\t' ':!Makefile' ':!*.mk' ':!*.go' ':!go.mod' ':!go.sum'
+complain "tab" '\t' ':!Makefile' ':!*.mk' ':!*.go' ':!*go.mod' ':!*go.sum'
 complain "space at the end of a line" '[ \t]+$'
 complain "Windows line end" '\r$'
 
