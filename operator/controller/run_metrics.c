@@ -18,7 +18,7 @@ static int64_t data_age(const struct item_status *before, const struct item_stat
     struct err ignored = ERR_INIT;
     int64_t ms;
     if (!step_state_done(after->state) || (before && before->finished_ms == after->finished_ms) ||
-        after->from_run || !cJSON_IsString(newest) ||
+        after->from_run || !newest || !cJSON_IsString(newest) ||
         clock_parse_rfc3339(newest->valuestring, &ms, &ignored) < 0)
         return -1;
     return now_ms > ms ? now_ms - ms : 0;
