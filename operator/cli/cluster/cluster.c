@@ -231,3 +231,37 @@ const char *cluster_condition(const cJSON *object, const char *type, const char 
         *ret_message = "";
     return NULL;
 }
+
+/* --- suggestions ------------------------------------------------------------------------------------------------ */
+
+struct names {
+    const char **items;
+    size_t n, capacity;
+};
+
+static int add_name(void *ctx, const cJSON *object, struct err *err)
+{
+    struct names *names = ctx;
+    (void)err;
+    names->items = grow_array(names->items, &names->capacity, names->n + 1, sizeof *names->items);
+    names->items[names->n++] = xstrdup(cluster_text(object, "metadata", "name"));
+    names->items[names->n] = NULL;
+    return 0;
+}
+
+int cluster_nearest(const struct cluster *c, const struct kube_resource *resource, const char *name,
+                    char **ret, struct err *err)
+{
+    struct names names = {0};
+    struct err why = ERR_INIT;
+    (void)cluster_list(c, resource, false, NULL, add_name, &names, &why);
+    const char *near = names.n ? text_nearest(name, names.items) : NULL;
+    *ret = near ? xstrdup(near) : NULL;
+    for (size_t i = 0; i < names.n; i++)
+        free((char *)names.items[i]);
+    free(names.items);
+    if (why.class_ != ERR_NOTFOUND)
+        return 0;
+    *err = why;
+    return -1;
+}

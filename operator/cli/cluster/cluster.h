@@ -42,6 +42,10 @@ int cluster_merge(const struct cluster *c, const struct kube_resource *resource,
 int cluster_list(const struct cluster *c, const struct kube_resource *resource, bool all_namespaces,
                  const char *label_selector, int (*each)(void *ctx, const cJSON *object, struct err *err),
                  void *ctx, struct err *err);
+/* The name among the objects of the namespace that may have been meant; NULL if none is near, or if they cannot be listed. Fails
+ * (ERR_NOTFOUND) where the resource itself is not there: the better message. Caller frees. */
+int cluster_nearest(const struct cluster *c, const struct kube_resource *resource, const char *name,
+                    char **ret, struct err *err);
 /* Who we are there (SelfSubjectReview). Caller frees. */
 int cluster_user(const struct cluster *c, char **ret, struct err *err);
 

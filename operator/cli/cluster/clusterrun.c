@@ -185,40 +185,16 @@ int clusterrun_update(const struct cluster *c, const cJSON *object, struct recor
     return 0;
 }
 
-struct names {
-    const char **items;
-    size_t n, capacity;
-};
-
-static int add_name(void *ctx, const cJSON *object, struct err *err)
-{
-    struct names *names = ctx;
-    (void)err;
-    names->items = grow_array(names->items, &names->capacity, names->n + 1, sizeof *names->items);
-    names->items[names->n++] = xstrdup(cluster_text(object, "metadata", "name"));
-    names->items[names->n] = NULL;
-    return 0;
-}
-
 static int not_found(const struct cluster *c, const char *name, struct err *err)
 {
-    struct names names = {0};
-    struct err why =
-        ERR_INIT; /* without the list there is no suggestion; that there are no runs at all is the better message */
-    (void)cluster_list(c, &CLUSTER_RUNS, false, NULL, add_name, &names, &why);
-    const char *near = names.n ? text_nearest(name, names.items) : NULL;
+    _cleanup_free_ char *near = NULL;
     err_clear(err);
-    if (why.class_ == ERR_NOTFOUND)
-        *err = why;
-    else
-        (void)err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "no-run",
-                       "no run \"%s\" in namespace %s of context %s%s%s%s (`%s get -n %s` lists them)", name,
-                       c->ns, c->config->context, near ? "; did you mean " : "", near ? near : "",
-                       near ? "?" : "", cli_program("trainyard"), c->ns);
-    for (size_t i = 0; i < names.n; i++)
-        free((char *)names.items[i]);
-    free(names.items);
-    return -1;
+    if (cluster_nearest(c, &CLUSTER_RUNS, name, &near, err) < 0)
+        return -1;
+    return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "no-run",
+                    "no run \"%s\" in namespace %s of context %s%s%s%s (`%s get -n %s` lists them)", name,
+                    c->ns, c->config->context, near ? "; did you mean " : "", near ? near : "",
+                    near ? "?" : "", cli_program("trainyard"), c->ns);
 }
 
 static int get_object(const struct cluster *c, const char *name, cJSON **ret, struct err *err)

@@ -248,39 +248,16 @@ int submission_pipeline(const struct cluster *c, const cJSON *tree, const struct
     return create_of(c, pipeline->name, s, ret_name, err);
 }
 
-struct names {
-    const char **items;
-    size_t n, capacity;
-};
-
-static int add_name(void *ctx, const cJSON *object, struct err *err)
-{
-    struct names *names = ctx;
-    (void)err;
-    names->items = grow_array(names->items, &names->capacity, names->n + 1, sizeof *names->items);
-    names->items[names->n++] = xstrdup(cluster_text(object, "metadata", "name"));
-    names->items[names->n] = NULL;
-    return 0;
-}
-
 static int no_pipeline(const struct cluster *c, const char *name, struct err *err)
 {
-    struct names names = {0};
-    struct err why = ERR_INIT; /* without the list there is no suggestion */
-    (void)cluster_list(c, &CLUSTER_PIPELINES, false, NULL, add_name, &names, &why);
-    const char *near = names.n ? text_nearest(name, names.items) : NULL;
+    _cleanup_free_ char *near = NULL;
     err_clear(err);
-    if (why.class_ == ERR_NOTFOUND)
-        *err = why;
-    else
-        (void)err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "no-pipeline",
-                       "%s is no file, and namespace %s of context %s has no pipeline of that name%s%s%s",
-                       name, c->ns, c->config->context, near ? "; did you mean " : "", near ? near : "",
-                       near ? "?" : "");
-    for (size_t i = 0; i < names.n; i++)
-        free((char *)names.items[i]);
-    free(names.items);
-    return -1;
+    if (cluster_nearest(c, &CLUSTER_PIPELINES, name, &near, err) < 0)
+        return -1;
+    return err_fail(err, ERR_NOTFOUND, EXITCODE_NOINPUT, "no-pipeline",
+                    "%s is no file, and namespace %s of context %s has no pipeline of that name%s%s%s", name,
+                    c->ns, c->config->context, near ? "; did you mean " : "", near ? near : "",
+                    near ? "?" : "");
 }
 
 int submission_of(const struct cluster *c, const char *pipeline, const struct submission *s, char **ret_name,
