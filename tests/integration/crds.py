@@ -188,7 +188,7 @@ def refused(cluster):
 def status(cluster):
     """What the operator writes into a status must come back; what comes in with the spec must not get there."""
     path = f"{GROUP}/trainingruns/r"
-    long = "é" * 1000
+    long = "é" * 2048  # the longest error is no longer
     written = {"phase": "Running", "reason": "R", "message": long, "step": "gate", "progress": "0/1", "note": long, "started": "2026-11-01T02:00:00Z",
                "clock": {"countedMs": 12, "since": "2026-11-01T02:00:00Z"}, "stopping": "Now", "outOfTime": True, "observedRestart": "1", "observedGeneration": 2, "revision": "p-1",
                "conditions": [{"type": "Finished", "status": "False", "reason": "NotFinished", "message": long, "observedGeneration": 2, "lastTransitionTime": "2026-11-01T02:00:00Z"}],
