@@ -22,7 +22,7 @@ debian_build="gcc:compiler g++:compiler-of-the-Gloo-shim make:build libc6-dev:C-
 libcurl4-openssl-dev:HTTP libcjson-dev:JSON libyaml-dev:YAML libssl-dev:digests-and-signatures
 libgloo-dev:CPU-collectives libmicrohttpd-dev:small-HTTP-listener nodejs:for-npm npm:fetches-DuckDB golang-go:fetches-DuckDB's-header-and-builds-the-S3-server
 ca-certificates:TLS unzip:unpacks python3:test-tools"
-debian_test="libcmocka-dev:unit-tests curl:test-client procps:process-checks openssl:test-keys python3:test-tools iproute2:test-networks"
+debian_test="libcmocka-dev:unit-tests curl:test-client procps:process-checks openssl:test-keys python3:test-tools iproute2:test-networks lua5.4:health-checks-for-Argo-CD"
 debian_check="clang-14:fuzzing clang-format-14:format clang-tidy-14:static-checks libclang-rt-14-dev:libFuzzer cppcheck:static-checks shellcheck:shell-checks man-db:renders-man-pages"
 debian_images="buildah:builds-container-images mmdebstrap:base-images"
 debian_cluster="runc:runs-containers containernetworking-plugins:networks-of-pods conntrack:service-addresses iproute2:networks nftables:service-addresses util-linux:namespaces curl:test-client openssl:certificates gcc:the-pause-image libc6-dev:the-pause-image"
