@@ -13,6 +13,7 @@
 struct run_state { /* kept while the run is active */
     char *key, *uid;
     char *written;       /* resourceVersion of our last write; the cache must have it first; NULL */
+    bool deferred;       /* a pass waits for that write to be in the cache */
     struct map *seen;    /* names of Jobs that were in the cache */
     struct map *refused; /* names of Jobs that the API server refuses → why (char *) */
     struct map

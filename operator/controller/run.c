@@ -420,11 +420,14 @@ void run_process(void *controller, const char *key)
     }
     struct run_state *s = run_state_get(r, run);
     if (waits_for_own_write(s, run)) {
+        s->deferred = true;
         queue_done(c->run_queue, key); /* the cache's event brings it back */
         queue_add_after(c->run_queue, key, OWN_WRITE_WAIT_MS);
-    } else if (run->settled) {
-        settle(r, s, run);
-    } else {
-        look_at(pass_new(r, s, run), run);
+        return;
     }
+    s->deferred = false;
+    if (run->settled)
+        settle(r, s, run);
+    else
+        look_at(pass_new(r, s, run), run);
 }

@@ -158,10 +158,17 @@ void run_changed(void *controller, const void *old, const void *now)
         queue_forget(c->run_queue, key);
         return;
     }
+    /* Our own write says nothing new, unless a pass waits for it. */
+    const struct run_state *s = map_get(c->runs_known->states, key);
+    if (s && !s->deferred && !after->settled && text_equal(s->written, after->meta.resource_version))
+        return;
     /* Ten thousand settled runs need no look at each start. */
     if (before || !after->settled)
         queue_add(c->run_queue, key);
 }
+
+/* A pod that ended is what the next step waits for; the rest comes in bursts, and is looked at together. */
+enum { SOON_MS = 100 };
 
 /* Most events of a Job are counters that nobody asks for. */
 static bool same_job(const struct seen_job *a, const struct seen_job *b)
@@ -192,7 +199,7 @@ void run_job_changed(void *controller, const void *old, const void *now)
     else
         set_remove(c->runs_known->jobs_of_run, job->run_uid, key);
     if (!same_job(old, now))
-        queue_add(c->run_queue, run_key);
+        queue_add_after(c->run_queue, run_key, SOON_MS);
 }
 
 void run_pod_changed(void *controller, const void *old, const void *now)
@@ -208,10 +215,12 @@ void run_pod_changed(void *controller, const void *old, const void *now)
         set_remove(c->runs_known->pods_of_job, pod->job_uid, key);
     const char *run_key = map_get(c->runs_known->key_of_uid, pod->run_uid);
     struct run_state *s = run_key ? map_get(c->runs_known->states, run_key) : NULL;
-    if (s && after && after->view.phase == POD_SUCCEEDED && (!before || before->view.phase != POD_SUCCEEDED))
+    if (!run_key || (before && after && same_pod(before, after)))
+        return;
+    bool ended = after && (after->view.phase == POD_SUCCEEDED || after->view.phase == POD_FAILED);
+    if (s && ended && after->view.phase == POD_SUCCEEDED && (!before || before->view.phase != POD_SUCCEEDED))
         s->success_seen_ms = loop_now_ms();
-    if (!before || !after || !same_pod(before, after))
-        run_wake_uid(c, pod->run_uid);
+    queue_add_after(c->run_queue, run_key, ended ? 0 : SOON_MS);
 }
 
 void run_wake_uid(void *controller, const char *run_uid)
