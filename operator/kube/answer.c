@@ -1,6 +1,7 @@
 /* Status → class, reason, message. */
 #include "operator/kube/answer.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/base/text.h"
@@ -55,4 +56,43 @@ int64_t kube_answer_retry_after_ms(const cJSON *status)
     return cJSON_IsNumber(seconds) && seconds->valuedouble >= 0 && seconds->valuedouble < 3600
                ? (int64_t)(seconds->valuedouble * 1000)
                : -1;
+}
+
+/* Behind the list that begins at text[at] == '['; len if it does not end. */
+static size_t skip_list(const char *text, size_t at, size_t len)
+{
+    size_t depth = 0;
+    for (bool quoted = false; at < len; at++) {
+        if (quoted && text[at] == '\\') {
+            at++; /* and what it escapes */
+        } else if (text[at] == '"') {
+            quoted = !quoted;
+        } else if (quoted) {
+            continue;
+        } else if (text[at] == '[') {
+            depth++;
+        } else if (text[at] == ']' && --depth == 0) {
+            return at + 1;
+        }
+    }
+    return len;
+}
+
+size_t kube_drop_managed_fields(char *text, size_t len)
+{
+    static const char key[] = "\"managedFields\":["; /* within a string its quotes would be escaped */
+    char *found;
+    size_t from = 0;
+    while ((found = memmem(text + from, len - from, key, sizeof key - 1))) {
+        size_t begin = (size_t)(found - text), end = skip_list(text, begin + sizeof key - 2, len);
+        if (end < len && text[end] == ',')
+            end++;
+        else if (begin > 0 && text[begin - 1] == ',')
+            begin--;
+        memmove(text + begin, text + end, len - end);
+        len -= end - begin;
+        from = begin;
+    }
+    text[len] = '\0';
+    return len;
 }

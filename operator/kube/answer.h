@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cjson/cJSON.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -11,3 +12,6 @@
 int kube_answer_error(int http_status, const cJSON *status, const char *what, struct err *err);
 /* details.retryAfterSeconds in milliseconds; -1: none. */
 int64_t kube_answer_retry_after_ms(const cJSON *status);
+/* Cuts every "managedFields" list out of a JSON text, in place, and ends it with NUL; the new length. They are a third to a half of an object, and
+ * nobody here reads them. Text that is not JSON stays harmless: it is cut no further than its end. */
+size_t kube_drop_managed_fields(char *text, size_t len);

@@ -234,6 +234,8 @@ static void on_answer(struct kube_call *k, struct http_response *response)
         finish(k, cJSON_CreateString(text), &failure);
         return;
     }
+    if (response->body.len)
+        response->body.len = kube_drop_managed_fields(response->body.data, response->body.len);
     cJSON *object = cJSON_ParseWithLength(text, response->body.len);
     if (success && object) {
         finish(k, object, &failure);

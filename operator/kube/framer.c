@@ -22,8 +22,7 @@ void framer_reset(struct framer *f)
 }
 
 int framer_feed(struct framer *f, const char *data, size_t len,
-                int (*line)(void *ctx, const char *text, size_t len, struct err *err), void *ctx,
-                struct err *err)
+                int (*line)(void *ctx, char *text, size_t len, struct err *err), void *ctx, struct err *err)
 {
     while (len) {
         const char *end = memchr(data, '\n', len);
@@ -35,7 +34,7 @@ int framer_feed(struct framer *f, const char *data, size_t len,
             return 0;
         data += n + 1;
         len -= n + 1;
-        if (f->rest.len && line(ctx, buf_str(&f->rest), f->rest.len, err) < 0)
+        if (f->rest.len && line(ctx, f->rest.data, f->rest.len, err) < 0)
             return -1;
         /* A large object's buffer is not kept for the small ones that follow. */
         if (f->rest.len > 64 * 1024)

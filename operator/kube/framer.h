@@ -13,8 +13,7 @@ void framer_init(struct framer *f);
 void framer_release(struct framer *f);
 /* Forgets an unfinished line (the stream was cut there). */
 void framer_reset(struct framer *f);
-/* Calls `line` for each line that is complete now (without its end, NUL-terminated, never empty); negative ends it with line's err. A
+/* Calls `line` for each line that is complete now (without its end, NUL-terminated, never empty, and may be changed); negative ends it with line's err. A
  * line beyond LIMIT_KUBE_OBJECT_BYTES is ERR_INVALID. */
 int framer_feed(struct framer *f, const char *data, size_t len,
-                int (*line)(void *ctx, const char *text, size_t len, struct err *err), void *ctx,
-                struct err *err);
+                int (*line)(void *ctx, char *text, size_t len, struct err *err), void *ctx, struct err *err);

@@ -215,9 +215,10 @@ static void list(struct reflector *r)
 
 /* --- watch --------------------------------------------------------------------------------------------------------- */
 
-static int on_event(void *ctx, const char *text, size_t len, struct err *err)
+static int on_event(void *ctx, char *text, size_t len, struct err *err)
 {
     struct reflector *r = ctx;
+    len = kube_drop_managed_fields(text, len);
     cJSON *event = cJSON_ParseWithLength(text, len);
     const cJSON *type = event ? cJSON_GetObjectItemCaseSensitive(event, "type") : NULL;
     const cJSON *object = event ? cJSON_GetObjectItemCaseSensitive(event, "object") : NULL;

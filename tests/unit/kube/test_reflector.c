@@ -1,6 +1,7 @@
 /* The cache through lists, streams, and everything that ends them. */
 #include "tests/unit/kube/script.h"
 
+#include "operator/kube/answer.h"
 #include "operator/kube/framer.h"
 #include "operator/kube/reflector.h"
 
@@ -216,7 +217,7 @@ static void a_silent_stream_is_cut(void **state)
     end(&w);
 }
 
-static int take_line(void *ctx, const char *text, size_t len, struct err *err)
+static int take_line(void *ctx, char *text, size_t len, struct err *err)
 {
     (void)err;
     assert_int_equal(strlen(text), len);
@@ -241,6 +242,28 @@ static void lines_come_in_any_pieces(void **state)
     }
 }
 
+static void managed_fields_are_cut_out(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{\"metadata\":{\"managedFields\":[{\"a\":[1,2],\"b\":\"]\\\"]\"}],\"name\":\"x\"}}",
+         "{\"metadata\":{\"name\":\"x\"}}"},
+        {"{\"name\":\"x\",\"managedFields\":[]}", "{\"name\":\"x\"}"},
+        {"{\"managedFields\":[]}", "{}"},
+        {"[{\"managedFields\":[1],\"a\":1},{\"managedFields\":[2]}]", "[{\"a\":1},{}]"},
+        {"{\"a\":\"\\\"managedFields\\\":[\"}", "{\"a\":\"\\\"managedFields\\\":[\"}"},
+        {"{\"managedFields\":[{\"a\":\"", "{"},
+        {"{\"managedFields\":[\"\\", "{"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_free_ char *text = xstrdup(cases[i][0]);
+        size_t len = kube_drop_managed_fields(text, strlen(text));
+        assert_string_equal(text, cases[i][1]);
+        assert_int_equal(len, strlen(cases[i][1]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +276,7 @@ int main(void)
         cmocka_unit_test(a_page_that_is_too_large_is_asked_for_in_halves),
         cmocka_unit_test(a_silent_stream_is_cut),
         cmocka_unit_test(lines_come_in_any_pieces),
+        cmocka_unit_test(managed_fields_are_cut_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
