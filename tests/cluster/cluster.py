@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from . import kwok
@@ -410,8 +411,16 @@ class Cluster:
             server.kill()
         else:
             server.stop(grace=5)
-        server.start()
-        self.wait_api()
+        for tries in range(5):
+            server.start()
+            try:
+                self.wait_api()
+                return
+            except ClusterError as error:
+                # Another cluster that looks for a free port may hold this one for a moment.
+                if "address already in use" not in str(error) or tries == 4:
+                    raise
+                time.sleep(0.5)
 
     def compact_etcd(self):
         """Forgets all of etcd's history before now: an API server started after this answers 410 to watches from before."""

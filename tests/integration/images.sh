@@ -130,7 +130,7 @@ with tarfile.open(source) as old, tarfile.open(target, "w") as new:
         new.addfile(member, data)
 PY
     images/sizes.py "$dir/artifact.tar" && { echo "a grown image passed"; return 1; }
-    images/sizes.py "$dir/artifact.tar" 2>&1 | grep 'artifact: 20.*expected less than 12'
+    images/sizes.py "$dir/artifact.tar" 2>&1 | grep 'artifact: .*expected less than 12'
 }
 
 starts() {
