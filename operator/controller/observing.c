@@ -148,3 +148,12 @@ void observing_release(struct observing *o)
     free(o->pods);
     *o = (struct observing){.attempts = NULL};
 }
+
+bool observing_disagrees(const struct seen_job *job, const struct pipeline *p,
+                         const struct run_status *status)
+{
+    long step = job->step ? pipeline_find_step(p, job->step) : -1;
+    const struct item_status *item = step < 0 ? NULL : item_of(status, (size_t)step, job->item);
+    return item && item->state == STATE_SUCCEEDED && item->attempt == job->attempt && job->condition &&
+           !text_equal(job->condition, "Complete");
+}

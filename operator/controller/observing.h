@@ -40,3 +40,7 @@ void observing_init(struct observing *o, const struct observing_source *source, 
                     const struct run_status *status);
 void observing_release(struct observing *o);
 #define _cleanup_observing_ CLEANUP(observing_release)
+
+/* Does the Job say that an attempt failed whose result the status has? The result counts; people should know. */
+bool observing_disagrees(const struct seen_job *job, const struct pipeline *p,
+                         const struct run_status *status);

@@ -108,6 +108,29 @@ static void add_create(struct pass *pass, const struct pipeline *p, const struct
     a->service = service;
 }
 
+static void warn(const struct pass *pass, const char *reason, const char *message)
+{
+    struct controller *c = pass->runs->c;
+    struct kube_reference about = {.resource = &RUNS, .ns = pass->ns, .name = pass->name, .uid = pass->uid};
+    if (c->events)
+        recorder_event(c->events, &about, true, reason, message);
+}
+
+/* Once per Job. */
+static void tell_disagreement(struct pass *pass, const struct seen_job *job)
+{
+    _cleanup_free_ char *key = xasprintf("!%s", job->meta.name);
+    if (map_has(pass->state->done, key))
+        return;
+    int64_t *at = xmalloc(sizeof *at);
+    *at = loop_now_ms();
+    (void)map_set(pass->state->done, key, at);
+    _cleanup_free_ char *message =
+        xasprintf("Job %s says %s (%s), but all its pods succeeded and left a result: the result counts",
+                  job->meta.name, job->condition, job->message ? job->message : "no message");
+    warn(pass, "JobDisagrees", message);
+}
+
 /* Has the status recorded how this attempt ended? */
 static bool recorded(const struct run_status *status, const struct pipeline *p, const struct seen_job *job)
 {
@@ -151,6 +174,8 @@ void acts_of_plan(struct pass *pass, const struct pipeline *p, const struct run_
     for (size_t i = 0; i < n_jobs; i++) {
         if (recorded(&plan->status, p, jobs[i]))
             end_progress(pass, jobs[i]);
+        if (observing_disagrees(jobs[i], p, &plan->status))
+            tell_disagreement(pass, jobs[i]);
     }
 }
 
@@ -172,14 +197,6 @@ static void close_act(struct act *a)
     struct pass *pass = a->pass;
     if (--pass->open == 0)
         pass_finish(pass);
-}
-
-static void warn(const struct pass *pass, const char *reason, const char *message)
-{
-    struct controller *c = pass->runs->c;
-    struct kube_reference about = {.resource = &RUNS, .ns = pass->ns, .name = pass->name, .uid = pass->uid};
-    if (c->events)
-        recorder_event(c->events, &about, true, reason, message);
 }
 
 /* Whose Job is it that has the name? */

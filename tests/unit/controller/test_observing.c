@@ -206,6 +206,23 @@ static void a_pod_of_a_dead_node_is_lost_after_a_while(void **state)
     release(&w);
 }
 
+static void a_job_that_denies_a_result_is_noticed(void **state)
+{
+    struct world w;
+    (void)state;
+    init(&w);
+    w.jobs[0].condition = (char *)"Failed";
+    assert_false(observing_disagrees(&w.jobs[0], w.pipeline, &w.status)); /* it runs, as far as we know */
+    w.status.steps[0].items[0].state = STATE_SUCCEEDED;
+    assert_true(observing_disagrees(&w.jobs[0], w.pipeline, &w.status));
+    w.jobs[0].condition = (char *)"Complete";
+    assert_false(observing_disagrees(&w.jobs[0], w.pipeline, &w.status));
+    w.jobs[0].condition = (char *)"FailureTarget";
+    w.jobs[0].attempt = 2; /* of another attempt */
+    assert_false(observing_disagrees(&w.jobs[0], w.pipeline, &w.status));
+    release(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +232,7 @@ int main(void)
         cmocka_unit_test(jobs_carry_their_own_pods),
         cmocka_unit_test(progress_is_what_was_heard_else_what_was_stored),
         cmocka_unit_test(a_pod_of_a_dead_node_is_lost_after_a_while),
+        cmocka_unit_test(a_job_that_denies_a_result_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
