@@ -302,8 +302,8 @@ static int decide(struct pass *pass, cJSON *object, const struct run_spec *run, 
 }
 
 /* The run cannot be looked at: its status says what it waits for, once. */
-static void wait_for(struct pass *pass, cJSON *object, const struct seen_run *seen, const char *reason,
-                     const char *message)
+static void wait_for(struct pass *pass, cJSON *object, const struct run_spec *run,
+                     const struct seen_run *seen, const char *reason, const char *message)
 {
     struct controller *c = pass->runs->c;
     const cJSON *before = cJSON_GetObjectItemCaseSensitive(object, "status");
@@ -325,6 +325,7 @@ static void wait_for(struct pass *pass, cJSON *object, const struct seen_run *se
         return;
     }
     struct run_status_extra extra = {.generation = seen->meta.generation,
+                                     .stopped = run->stop != RUN_STOP_NONE,
                                      .previous = before,
                                      .now_ms = c->clock->wall_ms(c->clock->ctx)};
     write_status(pass, object, run_status_waiting(&extra, reason, message));
@@ -346,7 +347,7 @@ static void look_at(struct pass *pass, const struct seen_run *seen)
     }
     if (run_decode_json(object, &run, &findings, &err) < 0) {
         findings_release(&findings);
-        wait_for(pass, object, seen, "InvalidRun", err.msg);
+        wait_for(pass, object, &run, seen, "InvalidRun", err.msg);
         return;
     }
     findings_release(&findings);
@@ -362,14 +363,14 @@ static void look_at(struct pass *pass, const struct seen_run *seen)
         why = pipeline ? xasprintf("pipeline %s has no valid spec yet: see kubectl describe tp %s",
                                    run.pipeline, run.pipeline)
                        : xasprintf("there is no TrainingPipeline %s in namespace %s", run.pipeline, pass->ns);
-        wait_for(pass, object, seen, pipeline ? "PipelineNotReady" : "PipelineNotFound", why);
+        wait_for(pass, object, &run, seen, pipeline ? "PipelineNotReady" : "PipelineNotFound", why);
     } else if (revisions_get(c->revisions, pass->ns, revision, pass->key, &p, &err) < 0) {
-        wait_for(pass, object, seen, err.class_ == ERR_NOTFOUND ? "RevisionNotFound" : "RevisionUnreadable",
-                 err.msg);
+        wait_for(pass, object, &run, seen,
+                 err.class_ == ERR_NOTFOUND ? "RevisionNotFound" : "RevisionUnreadable", err.msg);
     } else if (!p || !cachemap_get(pass->runs->cache, pass->ns, run.pipeline, pass->key, &cache)) {
         pass_finish(pass); /* woken when it is there */
     } else if (decide(pass, object, &run, p, revision, seen, cache, &err) < 0) {
-        wait_for(pass, object, seen, "CannotPlan", err.msg);
+        wait_for(pass, object, &run, seen, "CannotPlan", err.msg);
     }
     run_spec_release(&run);
 }

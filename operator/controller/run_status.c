@@ -130,12 +130,18 @@ int run_status_object(const struct run_status *status, const struct run_status_e
 
 cJSON *run_status_waiting(const struct run_status_extra *extra, const char *reason, const char *message)
 {
+    enum run_phase phase = extra->stopped ? PHASE_STOPPED : PHASE_PENDING;
+    char now[CLOCK_RFC3339_MAX];
     cJSON *object = json_object();
-    json_add_string(object, "phase", run_phase_name(PHASE_PENDING));
+    json_add_string(object, "phase", run_phase_name(phase));
     json_add_string(object, "reason", reason);
     json_add_string(object, "message", message);
     json_add_string(object, "note", message);
+    if (extra->stopped) {
+        clock_format_rfc3339(extra->now_ms, now);
+        json_add_string(object, "finished", now);
+    }
     add_extra(object, extra);
-    json_add(object, "conditions", conditions_of(extra, PHASE_PENDING, reason, message));
+    json_add(object, "conditions", conditions_of(extra, phase, reason, message));
     return object;
 }

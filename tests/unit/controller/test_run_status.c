@@ -130,6 +130,13 @@ static void a_run_that_cannot_be_looked_at_says_why(void **state)
     assert_at(status, "observedGeneration", "2");
     assert_at(status, "conditions[type=Finished].status", "\"False\"");
     assert_at(status, "conditions[type=Progressing].reason", "\"PipelineNotFound\"");
+    x.stopped = true; /* nobody waits any more */
+    x.now_ms = 1000;
+    _cleanup_json_ cJSON *stopped =
+        run_status_waiting(&x, "PipelineNotFound", "there is no TrainingPipeline x");
+    assert_at(stopped, "phase", "\"Stopped\"");
+    assert_at(stopped, "finished", "\"1970-01-01T00:00:01Z\"");
+    assert_at(stopped, "conditions[type=Finished].reason", "\"Stopped\"");
 }
 
 int main(void)
