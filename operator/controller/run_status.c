@@ -99,7 +99,7 @@ static void add_columns(cJSON *status, const struct run_status *s, const char *b
     const struct step_status *at = current_step(s);
     const char *note = note_of(s, at, blocked);
     for (size_t i = 0; i < s->n_steps; i++)
-        finished += step_state_finished(s->steps[i].state);
+        finished += step_state_done(s->steps[i].state) || s->steps[i].state == STATE_SKIPPED;
     (void)snprintf(progress, sizeof progress, "%zu/%zu", finished, s->n_steps);
     json_add_string(status, "progress", progress);
     if (at && s->phase != PHASE_SUCCEEDED)
