@@ -56,8 +56,8 @@ static void format_field(const struct json_path *path, const char *key, char ret
     json_path_format(&field, ret);
 }
 
-int json_fail(const struct json_path *path, const char *key, int exit_code, const char *reason,
-              struct err *err, const char *fmt, ...)
+int(json_fail)(const struct json_path *path, const char *key, int exit_code, const char *reason,
+               struct err *err, const char *fmt, ...)
 {
     char where[JSON_PATH_MAX], text[1024];
     if (key)

@@ -71,6 +71,9 @@ int json_get_array_or(const cJSON *o, const struct json_path *path, const char *
 /* Fails with ERR_INVALID and "path.key: text"; key NULL: the path itself. */
 int json_fail(const struct json_path *path, const char *key, int exit_code, const char *reason,
               struct err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+#ifdef __clang_analyzer__ /* as in err.h */
+#define json_fail(...) ((void)(json_fail)(__VA_ARGS__), -1)
+#endif
 /* The same for a stage's config: exit 78, reason config. */
 #define json_bad_config(path, key, err, ...) json_fail(path, key, EXITCODE_CONFIG, "config", err, __VA_ARGS__)
 /* An integer of a stage's config within [min, max]. */

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/base/json.h"
 #include "common/base/text.h"
 
 static const char *text_of(const cJSON *o, const char *key)

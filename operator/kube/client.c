@@ -65,6 +65,8 @@ static const char *const content_types[] = {NULL,
                                             "application/apply-patch+yaml",
                                             "application/json"};
 
+static void free_call(struct kube_call *k);
+
 /* --- client ---------------------------------------------------------------------------------------------- */
 
 int kube_client_new(struct loop *loop, const struct kube_config *config,
@@ -101,8 +103,10 @@ struct kube_client *kube_client_free(struct kube_client *c)
 {
     if (!c)
         return NULL;
-    while (c->first)
-        (void)kube_cancel(c->first);
+    for (struct kube_call *k = c->first, *next; k; k = next) {
+        next = k->next;
+        free_call(k);
+    }
     http_client_free(c->http);
     if (c->own_loop)
         loop_free(c->own_loop);

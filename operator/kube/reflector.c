@@ -6,6 +6,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/backoff.h"
+#include "common/base/json.h"
 #include "common/base/map.h"
 #include "common/base/text.h"
 #include "operator/kube/answer.h"

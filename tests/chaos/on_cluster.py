@@ -307,8 +307,9 @@ def check_writes(chaos):
             key = tuple(labels.get(f"trainyard.dev/{k}") for k in ("run", "step", "index", "attempt"))
             created[key] += 1
             known.setdefault(key[:3], set()).add(key[3])
-        if reference["resource"] == "trainingruns" and event.get("responseObject", {}).get("status"):
-            last.setdefault(reference["name"], []).append(event["responseObject"])
+        # What was asked for, with the version that the answer gave it: the operator asks for no more of the answer.
+        if reference["resource"] == "trainingruns" and event.get("requestObject", {}).get("status"):
+            last.setdefault(reference["name"], []).append({**event["requestObject"], "metadata": event["responseObject"]["metadata"]})
     for name, writes in last.items():
         writes.sort(key=lambda o: int(o["metadata"]["resourceVersion"]))
         statuses += len(writes)
