@@ -81,8 +81,13 @@ class Connections:
         headers = {"Content-Type": content_type, "User-Agent": "bench"}
         if self.api.token:
             headers["Authorization"] = f"Bearer {self.api.token}"
-        connection.request(method, path, json.dumps(body), headers)
-        answer = connection.getresponse()
+        try:
+            connection.request(method, path, json.dumps(body), headers)
+            answer = connection.getresponse()
+        except (OSError, http.client.HTTPException):  # idle for too long: the server has closed it
+            connection.close()
+            connection.request(method, path, json.dumps(body), headers)
+            answer = connection.getresponse()
         text = answer.read()
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:300]}")
