@@ -5,9 +5,9 @@ usage: tests/cluster/tools.py [build] [NAME …]      builds what is missing (de
        tests/cluster/tools.py path NAME             prints where a program is
        tests/cluster/tools.py list                  names, versions, present or not
 
-Everything is pinned below; the cache folder's name follows the pins, so that a changed pin builds anew and
-two checkouts with different pins do not meet. A program is linked under a temporary name and renamed, a lock
-keeps two builders apart, and what an interrupted build compiled stays in Go's own build cache.
+Everything is pinned below, and Go compares every module with its checksum database. A cache folder's name follows the pins of
+what lies in it, so that a changed pin builds anew and two checkouts with different pins do not meet. A program is linked under
+a temporary name and renamed, a lock keeps two builders apart, and what an interrupted build compiled stays in Go's own build cache.
 KUBEBUILDER_ASSETS (a folder with kube-apiserver, etcd and kubectl) is taken first, as other projects do.
 """
 import fcntl
@@ -34,6 +34,11 @@ class Source:
         self.module, self.version, self.flags = module, version, flags
 
 
+# Helm 3 takes the Kubernetes that it claims to render for from the linker, as its own Makefile gives it: its client-go's.
+_HELM3_FLAGS = " ".join(f"-X helm.sh/helm/v3/{key}={value}" for key, value in (
+    ("internal/version.version", "v3.22.0"), ("pkg/chartutil.k8sVersionMajor", "1"), ("pkg/chartutil.k8sVersionMinor", "37"),
+    ("pkg/lint/rules.k8sVersionMajor", "1"), ("pkg/lint/rules.k8sVersionMinor", "37")))
+
 SOURCES = {
     "kubernetes": Source("k8s.io/kubernetes", f"v{KUBERNETES}", _K8S_FLAGS),
     "etcd": Source("go.etcd.io/etcd/server/v3", "v3.7.0"),
@@ -42,10 +47,12 @@ SOURCES = {
     "helm": Source("helm.sh/helm/v4", "v4.3.1", "-X helm.sh/helm/v4/internal/version.version=v4.3.1"),
     "kwok": Source("sigs.k8s.io/kwok", "v0.8.0", "-X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0"),
     "kubeconform": Source("github.com/yannh/kubeconform", "v0.8.0"),
+    "helm3": Source("helm.sh/helm/v3", "v3.22.0", _HELM3_FLAGS),
 }
 
-# name: (source, package), in the order of building: a control plane is usable before the rest is there.
-PROGRAMS = {
+# name: (source, package), in the order of building: a control plane is usable before the rest is there. These share a folder,
+# whose name follows all their pins.
+_TOGETHER = {
     "etcd": ("etcd", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": ("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
     "kube-controller-manager": ("kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
@@ -61,13 +68,31 @@ PROGRAMS = {
     "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     "kubeconform": ("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
 }
+# These have a folder each, whose name follows their own pin alone: one more here leaves what is built already where it is.
+_APART = {
+    "helm3": ("helm3", "helm.sh/helm/v3/cmd/helm"),
+}
+PROGRAMS = {**_TOGETHER, **_APART}
 CONTROL_PLANE = ("kube-apiserver", "etcd", "kube-controller-manager", "kubectl", "kube-scheduler")
 NODE = (*CONTROL_PLANE, "kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "kube-proxy", "coredns")
 ASSETS = ("kube-apiserver", "etcd", "kubectl")
 
-_PINS = json.dumps([PROGRAMS, {name: vars(source) for name, source in SOURCES.items()}], sort_keys=True)
 CACHE = Path(os.environ.get("TRAINYARD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainyard")
-DIRECTORY = CACHE / f"cluster-{KUBERNETES}-{hashlib.sha256(_PINS.encode()).hexdigest()[:8]}"
+
+
+def _key(programs):
+    sources = {name: vars(SOURCES[name]) for name, _ in programs.values()}
+    return hashlib.sha256(json.dumps([programs, sources], sort_keys=True).encode()).hexdigest()[:8]
+
+
+DIRECTORY = CACHE / f"cluster-{KUBERNETES}-{_key(_TOGETHER)}"
+
+
+def folder(name):
+    """Where a program that is built here lies."""
+    if name in _APART:
+        return CACHE / f"{name}-{SOURCES[_APART[name][0]].version.removeprefix('v')}-{_key({name: _APART[name]})}"
+    return DIRECTORY
 
 
 class ToolError(Exception):
@@ -83,7 +108,7 @@ def find(name):
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and name in ASSETS and os.access(Path(assets) / name, os.X_OK):
         return Path(assets) / name
-    path = DIRECTORY / name
+    path = folder(name) / name
     return path if os.access(path, os.X_OK) else None
 
 
@@ -138,8 +163,10 @@ def _build_source(name, programs):
         for program in programs:
             started = time.monotonic()
             _go(["build", "-mod=mod", "-ldflags", f"-s -w {source.flags}".strip(), "-o", str(work / program), PROGRAMS[program][1]], work)
-            os.replace(work / program, DIRECTORY / program)
-            say(f"built {program} {source.version} ({(DIRECTORY / program).stat().st_size >> 20} MiB, {time.monotonic() - started:.0f} s)")
+            built = folder(program) / program
+            built.parent.mkdir(exist_ok=True)
+            os.replace(work / program, built)
+            say(f"built {program} {source.version} ({built.stat().st_size >> 20} MiB, {time.monotonic() - started:.0f} s)")
 
 
 def build(names=None):
@@ -163,7 +190,7 @@ def build(names=None):
             shutil.rmtree(leftover, ignore_errors=True)
         todo = missing([name for name in PROGRAMS if name in names])
         if todo:
-            say(f"building {', '.join(todo)} into {DIRECTORY} (once; the first time takes minutes)")
+            say(f"building {', '.join(todo)} into {', '.join(str(f) for f in dict.fromkeys(map(folder, todo)))} (once; the first time takes minutes)")
         while todo:
             source = PROGRAMS[todo[0]][0]
             group = [name for name in todo if PROGRAMS[name][0] == source]
