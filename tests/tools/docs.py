@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The parts of the documentation that are made from the programs, the schema and the headers.
 
-Without --check: writes docs/reference/{cli,manifest,limits,operator,operator-metrics}.md and build/man/*.1. With --check: writes nothing into the
+Without --check: writes docs/reference/{cli,manifest,limits,operator,operator-metrics,chart-values}.md and build/man/*.1. With --check: writes nothing into the
 tree; fails when a page differs from what would be written, when docs/reference/metrics.md and the code name different
 values, when a man page does not render, or when a relative link of a page leads nowhere.
 
 usage: docs.py [--check]
 """
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import chartvalues
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("BUILD", "build")
@@ -90,6 +93,18 @@ def check_charts():
             problems += [f"{path.relative_to(ROOT)}: the operator has no metric {n}" for n in sorted(names)
                          if re.sub(r"_(bucket|sum|count)$", "", n) not in known]
     return problems
+
+
+# --- chart-values.md -------------------------------------------------------------------------------------
+
+
+def chart_values_page():
+    chart = ROOT / "charts/trainyard"
+    values = json.loads(output(BUILD / "tools/yaml-json", chart / "values.yaml"))
+    try:
+        return chartvalues.page(values, json.loads((chart / "values.schema.json").read_text()))
+    except chartvalues.ValuesError as error:
+        sys.exit("".join(f"docs: charts/trainyard/{line}\n" for line in str(error).splitlines()).rstrip())
 
 
 # --- limits.md ----------------------------------------------------------------------------------------
@@ -200,7 +215,8 @@ def check_man(folder):
 
 
 def main(check):
-    pages = {"cli.md": cli_page(), "manifest.md": output(BIN / "trainyard", "docs", "manifest"), "operator-metrics.md": operator_metrics_page(), "limits.md": limits_page(), "operator.md": operator_page()}
+    pages = {"cli.md": cli_page(), "manifest.md": output(BIN / "trainyard", "docs", "manifest"), "operator-metrics.md": operator_metrics_page(), "limits.md": limits_page(), "operator.md": operator_page(),
+             "chart-values.md": chart_values_page()}
     if not check:
         REFERENCE.mkdir(parents=True, exist_ok=True)
         for name, text in pages.items():
