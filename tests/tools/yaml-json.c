@@ -33,7 +33,7 @@ int main(int argc, char **argv)
     _cleanup_buf_ struct buf out = BUF_INIT(LIMIT_MANIFEST_FILE_BYTES);
     if (convert(argv[1], &out, &err) < 0) {
         fprintf(stderr, "yaml-json: %s\n", err.msg);
-        return EX_DATAERR;
+        return err_exit_code(&err);
     }
     fputs(buf_str(&out), stdout);
     return 0;
