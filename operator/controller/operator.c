@@ -300,12 +300,13 @@ static struct queue *new_queue(struct controller *c, void (*process)(void *ctx, 
 }
 
 static struct reflectors *watch(struct controller *c, const struct kube_resource *resource,
-                                const char *selector, void *(*trim)(void *ctx, const cJSON *object),
-                                void (*free_trimmed)(void *),
+                                const char *selector, const char *const *unread,
+                                void *(*trim)(void *ctx, const cJSON *object), void (*free_trimmed)(void *),
                                 void (*changed)(void *ctx, const void *old, const void *now))
 {
     const struct reflector_config config = {.resource = resource,
                                             .label_selector = selector,
+                                            .unread = unread,
                                             .silence_ms = c->options->watch_silence_ms,
                                             .trim = trim,
                                             .free_trimmed = free_trimmed,
@@ -318,10 +319,10 @@ static void start_watching(struct controller *c)
 {
     static const char ours[] = LABEL_MANAGED_BY "=" MANAGED_BY;
     c->pipelines =
-        watch(c, &PIPELINES, NULL, seen_pipeline_trim, seen_pipeline_free, pipeline_and_runs_changed);
-    c->runs = watch(c, &RUNS, NULL, seen_run_trim, seen_run_free, run_and_pipeline_changed);
-    c->jobs = watch(c, &KUBE_JOBS, ours, seen_job_trim, seen_job_free, run_job_changed);
-    c->pods = watch(c, &KUBE_PODS, ours, seen_pod_trim, seen_pod_free, run_pod_changed);
+        watch(c, &PIPELINES, NULL, NULL, seen_pipeline_trim, seen_pipeline_free, pipeline_and_runs_changed);
+    c->runs = watch(c, &RUNS, NULL, NULL, seen_run_trim, seen_run_free, run_and_pipeline_changed);
+    c->jobs = watch(c, &KUBE_JOBS, ours, seen_job_unread, seen_job_trim, seen_job_free, run_job_changed);
+    c->pods = watch(c, &KUBE_PODS, ours, seen_pod_unread, seen_pod_trim, seen_pod_free, run_pod_changed);
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------------------- */

@@ -160,6 +160,8 @@ static void take_condition(struct seen_job *j, const cJSON *conditions)
     }
 }
 
+const char *const seen_job_unread[] = {"template", "selector", "podFailurePolicy", NULL};
+
 void *seen_job_trim(void *ctx, const cJSON *object)
 {
     struct seen_job *j = xcalloc(1, sizeof *j);

@@ -49,6 +49,7 @@ struct seen_job {
     int64_t condition_ms; /* since when it holds; -1: not said */
     int failed_rule;      /* index of the pod failure policy's rule in it; -1 */
 };
+extern const char *const seen_job_unread[]; /* the reflector's `unread` */
 void *seen_job_trim(void *ctx, const cJSON *object);
 void seen_job_free(void *j);
 
@@ -59,5 +60,6 @@ struct seen_pod {
     int64_t kill_ms;          /* wall: by then its kubelet must have ended it; 0: it is not being deleted */
     struct observed_pod view; /* strings are owned by this struct */
 };
+extern const char *const seen_pod_unread[];
 void *seen_pod_trim(void *ctx, const cJSON *object);
 void seen_pod_free(void *p);

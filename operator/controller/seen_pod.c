@@ -159,6 +159,15 @@ static void why_ended(struct observed_pod *v, const cJSON *status, const struct 
     v->finished_ms = c->finished_ms;
 }
 
+/* Of its specification only the init containers' names and restart policies are read. */
+const char *const seen_pod_unread[] = {"containers",        ANNOTATION_CONFIG,
+                                       ANNOTATION_INPUTS,   ANNOTATION_STORE,
+                                       ANNOTATION_REGISTRY, "volumes",
+                                       "volumeMounts",      "env",
+                                       "command",           "args",
+                                       "tolerations",       "resources",
+                                       "securityContext",   NULL};
+
 void *seen_pod_trim(void *ctx, const cJSON *object)
 {
     struct seen_pod *p = xcalloc(1, sizeof *p);

@@ -2,10 +2,13 @@
 #include "operator/kube/answer.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/json.h"
 #include "common/base/text.h"
+
+enum { KEY_MAX = 128 };
 
 static const char *text_of(const cJSON *o, const char *key)
 {
@@ -59,33 +62,42 @@ int64_t kube_answer_retry_after_ms(const cJSON *status)
                : -1;
 }
 
-/* Behind the list that begins at text[at] == '['; len if it does not end. */
-static size_t skip_list(const char *text, size_t at, size_t len)
+/* Behind the string, list or object that begins at text[at]; len if it does not end. */
+static size_t skip_value(const char *text, size_t at, size_t len)
 {
     size_t depth = 0;
     for (bool quoted = false; at < len; at++) {
-        if (quoted && text[at] == '\\') {
+        char c = text[at];
+        if (quoted && c == '\\') {
             at++; /* and what it escapes */
-        } else if (text[at] == '"') {
-            quoted = !quoted;
-        } else if (quoted) {
             continue;
-        } else if (text[at] == '[') {
-            depth++;
-        } else if (text[at] == ']' && --depth == 0) {
-            return at + 1;
         }
+        if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && (c == '[' || c == '{'))
+            depth++;
+        else if (!quoted && (c == ']' || c == '}'))
+            depth--;
+        if (!quoted && !depth)
+            return at + 1;
     }
     return len;
 }
 
-size_t kube_drop_managed_fields(char *text, size_t len)
+/* Every member of this name whose value is a string, a list or an object. */
+static size_t cut_member(char *text, size_t len, const char *name)
 {
-    static const char key[] = "\"managedFields\":["; /* within a string its quotes would be escaped */
+    char key[KEY_MAX];
+    int n = snprintf(key, sizeof key, "\"%s\":", name); /* within a string its quotes would be escaped */
     char *found;
-    size_t from = 0;
-    while ((found = memmem(text + from, len - from, key, sizeof key - 1))) {
-        size_t begin = (size_t)(found - text), end = skip_list(text, begin + sizeof key - 2, len);
+    size_t from = 0, size = n > 0 && n < KEY_MAX ? (size_t)n : 0;
+    while (size && (found = memmem(text + from, len - from, key, size))) {
+        size_t begin = (size_t)(found - text), value = begin + size;
+        if (value >= len || !strchr("\"[{", text[value])) {
+            from = value;
+            continue;
+        }
+        size_t end = skip_value(text, value, len);
         if (end < len && text[end] == ',')
             end++;
         else if (begin > 0 && text[begin - 1] == ',')
@@ -94,6 +106,14 @@ size_t kube_drop_managed_fields(char *text, size_t len)
         len -= end - begin;
         from = begin;
     }
+    return len;
+}
+
+size_t kube_cut_members(char *text, size_t len, const char *const *names)
+{
+    len = cut_member(text, len, "managedFields");
+    for (; names && *names; names++)
+        len = cut_member(text, len, *names);
     text[len] = '\0';
     return len;
 }

@@ -45,6 +45,7 @@ struct kube_call {
     enum kube_verb verb;
     const char *plural;
     char *url, *body, *what; /* what: "create jobs/x" for messages */
+    const char *const *unread;
     bool raw, brief, has_turn, repeated_401;
     int tries;
     int64_t try_started_ms;
@@ -239,7 +240,7 @@ static void on_answer(struct kube_call *k, struct http_response *response)
         return;
     }
     if (response->body.len)
-        response->body.len = kube_drop_managed_fields(response->body.data, response->body.len);
+        response->body.len = kube_cut_members(response->body.data, response->body.len, k->unread);
     cJSON *object = cJSON_ParseWithLength(text, response->body.len);
     if (success && object) {
         finish(k, object, &failure);
@@ -340,6 +341,7 @@ struct kube_call *kube_start(struct kube_client *c, const struct kube_request *r
                             .plural = r->resource->plural,
                             .raw = r->raw,
                             .brief = r->brief,
+                            .unread = r->unread,
                             .done = done,
                             .ctx = ctx};
     _cleanup_buf_ struct buf url = BUF_INIT(16 * 1024);

@@ -52,7 +52,9 @@ struct kube_request { /* borrowed until kube_start() returns */
     const char *ns, *name, *sub; /* NULL where it has none; CREATE takes no name */
     const char *query;           /* "limit=500&labelSelector=…", already escaped; NULL */
     const cJSON *body;
-    bool brief; /* of the answer only the metadata is of use: nothing else is sent, or parsed */
+    const char *const
+        *unread; /* members of the answer that are of no use, see kube_cut_members(); must live on; NULL */
+    bool brief;  /* of the answer only the metadata is of use: nothing else is sent, or parsed */
     bool
         raw; /* the answer is text, not JSON (pods/log): `object` is a cJSON string of at most LIMIT_HTTP_BODY_BYTES */
 };

@@ -210,7 +210,8 @@ static void list(struct reflector *r)
     struct kube_request request = {.verb = KUBE_GET,
                                    .resource = r->config.resource,
                                    .ns = r->ns,
-                                   .query = buf_str(&query)};
+                                   .query = buf_str(&query),
+                                   .unread = r->config.unread};
     r->call = kube_start(r->client, &request, on_page, r);
 }
 
@@ -219,7 +220,7 @@ static void list(struct reflector *r)
 static int on_event(void *ctx, char *text, size_t len, struct err *err)
 {
     struct reflector *r = ctx;
-    len = kube_drop_managed_fields(text, len);
+    len = kube_cut_members(text, len, r->config.unread);
     cJSON *event = cJSON_ParseWithLength(text, len);
     const cJSON *type = event ? cJSON_GetObjectItemCaseSensitive(event, "type") : NULL;
     const cJSON *object = event ? cJSON_GetObjectItemCaseSensitive(event, "object") : NULL;

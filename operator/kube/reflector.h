@@ -26,6 +26,8 @@ struct reflector_config { /* strings are copied; resource must live on */
     int page;                   /* objects a list page; 0: 100 */
     int64_t watch_seconds;      /* asked of the server, jittered; 0: 300 */
     int64_t silence_ms;         /* see above; 0: 150 s */
+    const char *const *
+        unread; /* names of members that trim does not look at, see kube_cut_members(); NULL-terminated, lives on; NULL */
     /* Makes the cached form; its first member must be a struct kube_meta. NULL: this object is not cached (as if deleted). */
     void *(*trim)(void *ctx, const cJSON *object);
     void (*free_trimmed)(void *trimmed);

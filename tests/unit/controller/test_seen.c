@@ -1,6 +1,9 @@
 /* What the caches keep of objects, down to strange ones. */
 #include "operator/controller/seen.h"
 
+#include <string.h>
+
+#include "operator/kube/answer.h"
 #include "tests/unit/controller/objects.h"
 
 /* --- pods --------------------------------------------------------------------------------------------------------- */
@@ -76,9 +79,12 @@ static struct seen_pod *pod_of(const char *metadata, const char *phase, const ch
         "{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"labels\":{\"trainyard.dev/run-uid\":\"r\"},"
         "\"annotations\":{\"batch.kubernetes.io/job-completion-index\":\"2\"},"
         "\"ownerReferences\":[{\"uid\":\"j\",\"kind\":\"Job\",\"name\":\"job\",\"controller\":true}]%s},"
-        "\"spec\":{\"initContainers\":[{\"name\":\"fetch\"},{\"name\":\"checkpoint\",\"restartPolicy\":\"Always\"},"
-        "{\"name\":\"step\"}]},\"status\":{\"phase\":\"%s\",%s}}",
+        "\"spec\":{\"initContainers\":[{\"name\":\"fetch\",\"env\":[{\"name\":\"A\"}],\"resources\":{}},"
+        "{\"name\":\"checkpoint\",\"volumeMounts\":[],\"restartPolicy\":\"Always\"},{\"name\":\"step\"}],"
+        "\"containers\":[{\"name\":\"publish\"}],\"volumes\":[{\"name\":\"w\"}]},\"status\":{\"phase\":\"%s\",%s}}",
         metadata, phase, status);
+    (void)kube_cut_members(text, strlen(text), seen_pod_unread); /* as the reflector does */
+    assert_null(strstr(text, "publish\"}],\"volumes"));
     _cleanup_json_ cJSON *object = object_of(text);
     return seen_pod_trim(NULL, object);
 }
@@ -138,8 +144,10 @@ static struct seen_job *job_of(const char *labels, const char *spec, const char 
     _cleanup_free_ char *text = xasprintf(
         "{\"metadata\":{\"name\":\"j\",\"namespace\":\"n\",\"uid\":\"u\",\"labels\":{%s},"
         "\"ownerReferences\":[{\"uid\":\"r\",\"kind\":\"TrainingRun\",\"name\":\"run\",\"controller\":true}]},"
-        "\"spec\":{%s},\"status\":{%s}}",
-        labels, spec, status);
+        "\"spec\":{\"template\":{\"spec\":{\"containers\":[]}}%s%s},\"status\":{%s}}",
+        labels, *spec ? "," : "", spec, status);
+    (void)kube_cut_members(text, strlen(text), seen_job_unread);
+    assert_null(strstr(text, "template"));
     _cleanup_json_ cJSON *object = object_of(text);
     return seen_job_trim(NULL, object);
 }

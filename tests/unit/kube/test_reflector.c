@@ -258,7 +258,28 @@ static void managed_fields_are_cut_out(void **state)
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         _cleanup_free_ char *text = xstrdup(cases[i][0]);
-        size_t len = kube_drop_managed_fields(text, strlen(text));
+        size_t len = kube_cut_members(text, strlen(text), NULL);
+        assert_string_equal(text, cases[i][1]);
+        assert_int_equal(len, strlen(cases[i][1]));
+    }
+}
+
+static void members_nobody_reads_are_cut_out(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"containers", "x/config", "template", NULL};
+    static const char *const cases[][2] = {
+        {"{\"a\":{\"containers\":[{\"n\":\"}]\"}],\"b\":1},\"template\":{\"spec\":{}}}", "{\"a\":{\"b\":1}}"},
+        {"{\"x/config\":\"{\\\"a\\\":[1]}\",\"n\":2}", "{\"n\":2}"},
+        {"{\"containers\":3,\"template\":null}", "{\"containers\":3,\"template\":null}"},
+        {"{\"containersX\":[1],\"xcontainers\":[2]}", "{\"containersX\":[1],\"xcontainers\":[2]}"},
+        {"{\"template\":{\"a\":[", "{"},
+        {"{\"template\":", "{\"template\":"},
+        {"{\"a\":1,\"managedFields\":[{}],\"template\":{}}", "{\"a\":1}"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_free_ char *text = xstrdup(cases[i][0]);
+        size_t len = kube_cut_members(text, strlen(text), names);
         assert_string_equal(text, cases[i][1]);
         assert_int_equal(len, strlen(cases[i][1]));
     }
@@ -277,6 +298,7 @@ int main(void)
         cmocka_unit_test(a_silent_stream_is_cut),
         cmocka_unit_test(lines_come_in_any_pieces),
         cmocka_unit_test(managed_fields_are_cut_out),
+        cmocka_unit_test(members_nobody_reads_are_cut_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
