@@ -167,8 +167,9 @@ void run_changed(void *controller, const void *old, const void *now)
         queue_add(c->run_queue, key);
 }
 
-/* A pod that ended is what the next step waits for; the rest comes in bursts, and is looked at together. */
-enum { SOON_MS = 100 };
+/* A pod that ended is what the next step waits for; the rest comes in bursts, and is looked at together. That a Job or pod is there,
+ * or that a Job is complete whose pods told us before, changes nothing by itself: it is looked at in case it is the last we hear. */
+enum { SOON_MS = 100, LATER_MS = 1000 };
 
 /* Most events of a Job are counters that nobody asks for. */
 static bool same_job(const struct seen_job *a, const struct seen_job *b)
@@ -198,8 +199,10 @@ void run_job_changed(void *controller, const void *old, const void *now)
         set_add(c->runs_known->jobs_of_run, job->run_uid, key);
     else
         set_remove(c->runs_known->jobs_of_run, job->run_uid, key);
+    const struct seen_job *after = now;
+    bool nothing_new = after && !after->meta.deleting && (!old || text_equal(after->condition, "Complete"));
     if (!same_job(old, now))
-        queue_add_after(c->run_queue, run_key, SOON_MS);
+        queue_add_after(c->run_queue, run_key, nothing_new ? LATER_MS : SOON_MS);
 }
 
 void run_pod_changed(void *controller, const void *old, const void *now)
@@ -220,7 +223,8 @@ void run_pod_changed(void *controller, const void *old, const void *now)
     bool ended = after && (after->view.phase == POD_SUCCEEDED || after->view.phase == POD_FAILED);
     if (s && ended && after->view.phase == POD_SUCCEEDED && (!before || before->view.phase != POD_SUCCEEDED))
         s->success_seen_ms = loop_now_ms();
-    queue_add_after(c->run_queue, run_key, ended ? 0 : SOON_MS);
+    bool nothing_new = after && !before && after->view.phase == POD_PENDING && !after->view.reason;
+    queue_add_after(c->run_queue, run_key, ended ? 0 : nothing_new ? LATER_MS : SOON_MS);
 }
 
 void run_wake_uid(void *controller, const char *run_uid)

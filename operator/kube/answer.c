@@ -62,24 +62,32 @@ int64_t kube_answer_retry_after_ms(const cJSON *status)
                : -1;
 }
 
+/* Behind the string whose opening quote is text[at]; len if it does not end. */
+static size_t skip_string(const char *text, size_t at, size_t len)
+{
+    for (at++; at < len; at++) {
+        const char *quote = memchr(text + at, '"', len - at), *p = quote;
+        if (!quote)
+            break;
+        while (p > text + at && p[-1] == '\\')
+            p--;
+        at = (size_t)(quote - text);
+        if ((quote - p) % 2 == 0) /* not itself escaped */
+            return at + 1;
+    }
+    return len;
+}
+
 /* Behind the string, list or object that begins at text[at]; len if it does not end. */
 static size_t skip_value(const char *text, size_t at, size_t len)
 {
-    size_t depth = 0;
-    for (bool quoted = false; at < len; at++) {
+    for (size_t depth = 0; at < len;) {
         char c = text[at];
-        if (quoted && c == '\\') {
-            at++; /* and what it escapes */
-            continue;
-        }
-        if (c == '"')
-            quoted = !quoted;
-        else if (!quoted && (c == '[' || c == '{'))
-            depth++;
-        else if (!quoted && (c == ']' || c == '}'))
-            depth--;
-        if (!quoted && !depth)
-            return at + 1;
+        depth += c == '[' || c == '{';
+        depth -= c == ']' || c == '}';
+        at = c == '"' ? skip_string(text, at, len) : at + 1;
+        if (!depth)
+            return at;
     }
     return len;
 }

@@ -18,7 +18,11 @@
 #include "operator/kube/kubeconfig.h"
 #include "operator/kube/resource.h"
 
-enum { KUBE_TRIES = 5, KUBE_IN_FLIGHT = 32, KUBE_TIMEOUT_MS = 30 * 1000 };
+enum {
+    KUBE_TRIES = 5,
+    KUBE_IN_FLIGHT = 10 /* more would wait in the server, and each costs a look whenever something arrives */,
+    KUBE_TIMEOUT_MS = 30 * 1000
+};
 
 struct kube_client; /* opaque */
 struct kube_call;   /* opaque: a call under way or waiting */

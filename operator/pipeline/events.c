@@ -27,9 +27,7 @@ static void of_item(const struct step_status *st, size_t i, const struct item_st
     switch (now->state) {
     case STATE_WAITING:
     case STATE_READY:
-        break;
-    case STATE_RUNNING:
-        add_event(plan, false, "StepStarted", xasprintf("%s: attempt %d starts", name, now->attempt));
+    case STATE_RUNNING: /* its Job's own Events say so, and Events are half of what a run writes */
         break;
     case STATE_RETRYING:
         add_event(plan, now->fail != FAIL_NONE, "StepRetrying", xasprintf("%s: %s", name, message));
