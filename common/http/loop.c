@@ -32,6 +32,9 @@ struct loop {
     struct pollfd *polls;
     size_t waits_capacity;
     bool stopping, dispatching;
+    int rounds_per_second; /* of libcurl's work; 0: no bound */
+    double credit;         /* rounds that may be done at once */
+    int64_t credited_ms;
     bool called; /* a callback ran in this iteration: whoever steps wants to look before waiting */
 };
 
@@ -253,11 +256,35 @@ static int wait_time(const struct loop *l, int64_t max_wait_ms)
     return (int)wait;
 }
 
+void loop_limit_rounds(struct loop *l, int per_second)
+{
+    l->rounds_per_second = per_second;
+    l->credit = per_second / 2.0;
+    l->credited_ms = loop_now_ms();
+}
+
+/* Takes a round from the credit: 0; or how long until there is one. */
+static int64_t round_pause_ms(struct loop *l)
+{
+    if (!l->rounds_per_second)
+        return 0;
+    int64_t now = loop_now_ms();
+    l->credit += (double)(now - l->credited_ms) * l->rounds_per_second / 1000;
+    l->credited_ms = now;
+    if (l->credit > l->rounds_per_second / 2.0)
+        l->credit = l->rounds_per_second / 2.0;
+    if (l->credit < 1)
+        return 1 + (int64_t)((1 - l->credit) * 1000 / l->rounds_per_second);
+    l->credit--;
+    return 0;
+}
+
 int loop_step(struct loop *l, int64_t max_wait_ms, struct err *err)
 {
     l->called = false;
     fire_timers(l);
-    if (work_on_transfers(l, err) < 0)
+    int64_t pause = round_pause_ms(l);
+    if (!pause && work_on_transfers(l, err) < 0)
         return -1;
     if (l->stopping) /* asked for by a callback just now: do not wait */
         return 0;
@@ -270,6 +297,11 @@ int loop_step(struct loop *l, int64_t max_wait_ms, struct err *err)
         const struct loop_fd *f = l->fds[i];
         l->waits[i] = (struct curl_waitfd){.fd = f->fd, .events = to_curl(f->events)};
         l->polls[i] = (struct pollfd){.fd = f->fd, .events = f->events};
+    }
+    if (pause) { /* what comes for libcurl waits in its sockets */
+        (void)poll(l->polls, n, wait_time(l, max_wait_ms < 0 || pause < max_wait_ms ? pause : max_wait_ms));
+        dispatch_fds(l, n);
+        return 0;
     }
     CURLMcode code = curl_multi_poll(l->curl, l->waits, (unsigned)n, wait_time(l, max_wait_ms), NULL);
     if (code != CURLM_OK)

@@ -41,6 +41,10 @@ int loop_step(struct loop *l, int64_t max_wait_ms, struct err *err);
 /* Iterates until loop_stop(). */
 int loop_run(struct loop *l, struct err *err);
 void loop_stop(struct loop *l);
+/* In the long run libcurl is given at most so many rounds a second, with a credit of half a second's; 0, as at first: no bound. Each round
+ * costs a look at every open transfer, so a loop with many of them and small messages saves work when those that come close together are
+ * taken together. Not for bulk transfers: a round moves no more than what the sockets hold. */
+void loop_limit_rounds(struct loop *l, int per_second);
 
 /* Monotonic milliseconds, as the timers see them. */
 int64_t loop_now_ms(void);

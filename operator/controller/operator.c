@@ -32,6 +32,8 @@ enum {
     SILENT_MS = 10 * 60 * 1000, /* twice the longest watch: the API server is out of reach */
     PIPELINES_IN_HAND = 16,
     RUNS_IN_HAND = 32,
+    ROUNDS_PER_SECOND =
+        200, /* ten steps a second need no more; beyond, the API server is what everybody waits for */
 };
 
 struct operator_state {
@@ -462,7 +464,9 @@ static int start(struct operator_state *s, const struct kube_config *config, str
     c->options = s->settings;
     c->clock = &clock_system;
     c->metrics = metrics_new();
-    if (loop_new(&c->loop, err) < 0 || watch_signals(s, err) < 0 ||
+    if (loop_new(&c->loop, err) == 0)
+        loop_limit_rounds(c->loop, ROUNDS_PER_SECOND);
+    if (!c->loop || watch_signals(s, err) < 0 ||
         kube_client_new(c->loop, config, &client, &c->client, err) < 0)
         return -1;
     c->pipeline_queue = new_queue(c, pipeline_process, waited_pipeline, NULL, PIPELINES_IN_HAND);

@@ -347,6 +347,29 @@ static void errors_of_statuses_show_the_body_on_one_line(void **state)
     (void)f;
 }
 
+/* An exchange takes two rounds at least; half a second's stand to credit. */
+static void rounds_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    enum {
+        PER_SECOND = 40,
+        EXCHANGES = 20,
+        AT_LEAST_MS = (EXCHANGES * 2 - PER_SECOND / 2) * 1000 / PER_SECOND
+    };
+    int64_t begin = loop_now_ms();
+    loop_limit_rounds(f->loop, PER_SECOND);
+    for (int i = 0; i < EXCHANGES; i++) {
+        _cleanup_outcome_ struct outcome o = {0};
+        exchange(f, "/echo", (struct http_request){0}, &o);
+        assert_int_equal(o.status, 200);
+    }
+    assert_true(loop_now_ms() - begin >= AT_LEAST_MS / 2);
+    loop_limit_rounds(f->loop, 0);
+    _cleanup_outcome_ struct outcome big = {0};
+    exchange(f, "/big", (struct http_request){0}, &big);
+    assert_int_equal(strlen(big.body), 1000000);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -359,6 +382,7 @@ int main(void)
         cmocka_unit_test(blocking_failures_have_their_class),
         cmocka_unit_test(retry_after_is_seconds_or_a_date),
         T(errors_of_statuses_show_the_body_on_one_line),
+        T(rounds_are_bounded),
     };
     return cmocka_run_group_tests_name("http", tests, NULL, NULL);
 }
